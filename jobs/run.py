@@ -1,0 +1,122 @@
+"""A job in a worker's hands: what the host orders, what the worker reports back."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Self
+
+from jobs.job import Job, JobId
+from jobs.offer import ModelOffer
+from jobs.request import Order
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunKey:
+    """Names one attempt for good: the worker starts it once, however often it is asked."""
+
+    job_id: JobId
+    epoch: int
+
+    def __str__(self) -> str:
+        return f"{self.job_id}.{self.epoch}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read ``job.epoch``; raises ValueError on anything else."""
+        job_id, dot, epoch = text.rpartition(".")
+        if not dot or not job_id or not epoch.isascii() or not epoch.isdecimal():
+            raise ValueError(f"not a run key: {text[:80]!r}")
+        return cls(job_id=JobId(job_id), epoch=int(epoch))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """An order under its key."""
+
+    key: RunKey
+    order: Order
+
+    @classmethod
+    def of(cls, job: Job) -> Self:
+        """The run of a leased job's current epoch."""
+        return cls(key=RunKey(job_id=job.id, epoch=job.epoch), order=job.order)
+
+
+class FaultKind(StrEnum):
+    """Whom a fault blames: the worker, the request, or the size of the batch."""
+
+    INFRA = "infra"
+    JOB = "job"
+    OUT_OF_MEMORY = "out_of_memory"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunAccepted:
+    """The worker has it; the job may become running."""
+
+    key: RunKey
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunProgressed:
+    """A step was made. May be dropped: the newest wins."""
+
+    key: RunKey
+    step: int
+    total_steps: int
+    preview: bytes | None = None
+    """A small WebP or PNG of the unfinished picture; unchecked bytes, never stored."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MadePicture:
+    """Bytes from a worker, not yet checked: hostile until they are."""
+
+    index: int
+    seed: int
+    data: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFinished:
+    """All pictures of the run; ``seconds`` of wall clock on the worker."""
+
+    key: RunKey
+    pictures: tuple[MadePicture, ...]
+    seconds: float
+    shared_with: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFailed:
+    """No picture, and whose fault it was."""
+
+    key: RunKey
+    kind: FaultKind
+    code: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunCancelled:
+    """The worker says it stopped: the slot may be freed."""
+
+    key: RunKey
+
+
+RunEvent = RunAccepted | RunProgressed | RunFinished | RunFailed | RunCancelled
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerReport:
+    """What a worker says of itself. ``room`` is how many more runs it takes now."""
+
+    name: str
+    instance: str
+    """New at each start of the worker process: another instance has forgotten every run."""
+    device: str
+    models: tuple[ModelOffer, ...]
+    loaded: frozenset[str]
+    max_batch: int
+    room: int
+    draining: bool = False
+    running: tuple[RunKey, ...] = ()
