@@ -123,6 +123,8 @@ class Job:
     """Tries that were the request's or the worker's fault; lost leases count in ``lost``."""
     lost: int
     epoch: int
+    version: int
+    """Counts this job's status changes: who saw a newer one drops an older."""
     created_at: datetime
     not_before: datetime | None = None
     started_at: datetime | None = None

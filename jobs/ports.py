@@ -1,0 +1,264 @@
+"""What the domain asks of the outside. Each port has an adapter and a contract-tested fake, or two adapters."""
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Literal, Protocol
+
+from jobs.events import JobEvent
+from jobs.job import Failure, Job, JobId, Making, Picture, Place, UserId
+from jobs.offer import ModelOffer
+from jobs.planner import QueueSnapshot
+from jobs.request import Order
+from jobs.run import MadePicture, Run, RunEvent, RunKey, WorkerReport
+
+Decide = Callable[[QueueSnapshot], Sequence[JobId]]
+"""The planner, as the store calls it inside the claiming transaction: pure and quick."""
+
+
+class Clock(Protocol):
+    """Time, so that tests can make it."""
+
+    def now(self) -> datetime:
+        """UTC, aware. For people and logs; durations and leases never come from it."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds from an arbitrary start; only differences mean something."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewJob:
+    """What :meth:`JobStore.submit` writes. ``id`` and ``order.seed`` are drawn by the desk."""
+
+    id: JobId
+    user_id: UserId
+    door: Literal["discord", "http"]
+    order: Order
+    idempotency_key: str
+    place: Place | None = None
+    live_seconds: float = 24 * 3600
+    """How long it may wait before it expires."""
+
+
+class JobStore(Protocol):
+    """The ledger. Every method is one transaction; all raise StoreUnavailable when the database cannot take it.
+
+    Methods that take a RunKey write only where the job is active *and* has that epoch; else they raise LeaseLost.
+    Deliveries (outbox rows) are written in the same transaction for jobs that have a place:
+    submit → card; finish → picture and close; fail, expiry → failure and close; cancelled → close.
+    """
+
+    async def submit(self, new: NewJob, *, waiting_limit: int) -> tuple[Job, bool]:
+        """T1. Insert, or find the job of this idempotency key (then False, and nothing is written).
+
+        Raises WaitingLimitReached(limit=, waiting=), IdempotencyConflict when the key's order differs (seed aside
+        when the request left it open: the comparison is by ``user_id`` and all fields of the order but the seed).
+        """
+        ...
+
+    async def get(self, job_id: JobId) -> Job | None:
+        """The job with its pictures, or None."""
+        ...
+
+    async def recent(self, user_id: UserId, *, limit: int) -> list[Job]:
+        """This person's jobs, newest first."""
+        ...
+
+    async def snapshot(self) -> QueueSnapshot:
+        """The whole queue, for positions; :meth:`claim` reads its own."""
+        ...
+
+    async def unfinished(self) -> list[Job]:
+        """Every job that has not ended, oldest first."""
+        ...
+
+    async def claim(self, worker: str, decide: Decide, *, lease_seconds: float) -> list[Job]:
+        """T2. In one transaction: read the queue, let ``decide`` choose, lease what it chose to ``worker``.
+
+        Bumps each person's ``served``, gives each job a free slot, epoch + 1. Jobs whose ``not_before`` is in the
+        future or whose cancel was asked are not shown to ``decide``.
+        """
+        ...
+
+    async def accept(self, key: RunKey) -> Job:
+        """T3. leased → running (already running: unchanged)."""
+        ...
+
+    async def renew(self, keys: Sequence[RunKey], *, lease_seconds: float) -> tuple[set[RunKey], set[RunKey]]:
+        """T4. (still held, of these: those whose cancel was asked). Keys missing from the first set are lost."""
+        ...
+
+    async def finish(self, key: RunKey, pictures: Sequence[Picture], making: Making) -> Job:
+        """T6. → done with results and deliveries. A cancel that came too late loses: the picture exists."""
+        ...
+
+    async def retry(self, key: RunKey, reason: Failure, *, delay_seconds: float, attempts_max: int | None) -> Job:
+        """T7. → queued after ``delay_seconds``; attempt + 1 when ``attempts_max`` is given, and failed when reached.
+
+        With ``attempts_max=None`` nothing is counted (the fault was nobody's, such as a batch too large). A job whose
+        cancel was asked becomes cancelled instead.
+        """
+        ...
+
+    async def fail(self, key: RunKey, failure: Failure) -> Job:
+        """T10. → failed, for good in this generation."""
+        ...
+
+    async def request_cancel(self, job_id: JobId, user_id: UserId) -> Job:
+        """T12 (queued → cancelled) or T13's first half (flag on an active job; ended jobs are left as they are).
+
+        Raises JobNotFound also when the job is somebody else's.
+        """
+        ...
+
+    async def cancelled(self, key: RunKey) -> Job:
+        """T13. The worker says it stopped: → cancelled, slot freed."""
+        ...
+
+    async def expire(self, *, lost_max: int) -> list[tuple[Job, Failure | None]]:
+        """T9 and T14, idempotent: lapsed leases go back to the queue (lost + 1; failed at ``lost_max``; cancelled when
+        asked), and jobs past their deadline become expired. Returns what changed with the reason."""
+        ...
+
+    async def held_by(self, worker: str) -> list[Job]:
+        """Active jobs leased to this worker: what a restarted host takes over again."""
+        ...
+
+
+class DeliveryKind(StrEnum):
+    """What is posted: the waiting card, the picture, a failure line; ``close`` edits the card to its last state."""
+
+    CARD = "card"
+    PICTURE = "picture"
+    FAILURE = "failure"
+    CLOSE = "close"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delivery:
+    """A row of the outbox in a poster's hands. ``id`` also names the file and the nonce: one for good."""
+
+    id: str
+    """20 characters [a-z2-7], from SHA-256 of (job, generation, kind, part): the nonce, and the file's stem."""
+    job_id: JobId
+    generation: int
+    kind: DeliveryKind
+    part: int
+    epoch: int
+    attempts: int
+    place: Place
+    first_try_at: datetime | None
+    """When a POST was first tried, from the database's clock; set means: read the channel back before posting."""
+    message_id: str | None = None
+
+
+class Outbox(Protocol):
+    """Deliveries waiting to be posted, each leased to one poster at a time (O1–O4)."""
+
+    async def take(self, *, limit: int, lease_seconds: float) -> list[Delivery]:
+        """O1. Due rows, oldest first, per channel in order (a later row of a job waits for its earlier ones).
+
+        ``first_try_at`` in the returned rows is that of an EARLIER take; this take stamps it for the next.
+        """
+        ...
+
+    async def sent(self, delivery: Delivery, message_id: str) -> None:
+        """O2. Posted. Raises LeaseLost when somebody else took the row over."""
+        ...
+
+    async def later(self, delivery: Delivery, *, delay_seconds: float, reason: str) -> None:
+        """O3. Try again after ``delay_seconds``."""
+        ...
+
+    async def dead(self, delivery: Delivery, reason: str) -> None:
+        """O4. Cannot be posted (channel gone, forbidden). The picture stays in the store."""
+        ...
+
+    async def message_of(self, job_id: JobId, generation: int, kind: DeliveryKind) -> str | None:
+        """The message id of a sent delivery (part 0), or None."""
+        ...
+
+    async def pending(self) -> int:
+        """How many rows wait or are being posted."""
+        ...
+
+
+class PictureStore(Protocol):
+    """Picture files, addressed by the SHA-256 of their bytes."""
+
+    async def put(self, data: bytes) -> str:
+        """T5. Durable once it returns (written aside, synced, renamed). The hash in hex."""
+        ...
+
+    async def read(self, sha256: str) -> bytes:
+        """The bytes. Raises FileNotFoundError when retention removed them."""
+        ...
+
+
+class Inspector(Protocol):
+    """Checks and re-encodes what a worker sent."""
+
+    async def inspect(self, made: MadePicture, order: Order) -> tuple[bytes, Picture]:
+        """Clean PNG bytes and their description (its sha256 is of those bytes). Raises BadPicture."""
+        ...
+
+
+class Worker(Protocol):
+    """A driver: what is behind one GPU URL. Unusable answers raise WorkerUnreachable."""
+
+    @property
+    def name(self) -> str:
+        """Unique in the pool, stable over restarts of the host: leases carry it."""
+        ...
+
+    async def report(self) -> WorkerReport:
+        """Health and abilities, asked every few seconds."""
+        ...
+
+    def run(self, run: Run, *, resume: bool = False) -> AsyncIterator[RunEvent]:
+        """Start the run (or, with ``resume``, only attach to it) and follow it to its last event.
+
+        The first event is RunAccepted; the last one RunFinished, RunFailed or RunCancelled. Starting the same key
+        twice is harmless. With ``resume`` a run the worker does not know raises WorkerUnreachable("run_forgotten").
+        """
+        ...
+
+    async def cancel(self, key: RunKey) -> None:
+        """Ask it to stop; the run's stream then ends with RunCancelled (or RunFinished when too late)."""
+        ...
+
+    async def acknowledge(self, key: RunKey) -> None:
+        """The result is safe here: the worker may forget the run. Failures are harmless."""
+        ...
+
+
+class Fleet(Protocol):
+    """The workers as a whole, as the pool last heard from them."""
+
+    def online(self) -> Sequence[WorkerReport]:
+        """Workers that answer now."""
+        ...
+
+    def offers(self) -> Mapping[str, ModelOffer]:
+        """Every model that is online, or was since the start, or ships with darkroom, by name."""
+        ...
+
+    @property
+    def default_model(self) -> str:
+        """The model of a request that names none."""
+        ...
+
+
+class EventSink(Protocol):
+    """Where committed facts and progress go."""
+
+    def publish(self, event: JobEvent) -> None:
+        """Never blocks, never raises, never awaits."""
+        ...
