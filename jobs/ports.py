@@ -58,7 +58,7 @@ class JobStore(Protocol):
     async def submit(self, new: NewJob, *, waiting_limit: int) -> tuple[Job, bool]:
         """T1. Insert, or find the job of this idempotency key (then False, and nothing is written).
 
-        Raises WaitingLimitReached(limit=, waiting=), IdempotencyConflict when the key's order differs (seed aside
+        Raises WaitingLimitReached("waiting_limit", waiting=, limit=), IdempotencyConflict when the key's order differs (seed aside
         when the request left it open: the comparison is by ``user_id`` and all fields of the order but the seed).
         """
         ...
