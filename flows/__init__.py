@@ -1,0 +1,1 @@
+"""The recipes: what can be asked for, its limits, and how each kind of engine makes it."""

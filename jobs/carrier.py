@@ -1,0 +1,300 @@
+"""One job in one worker's hands, from its lease to its end. Over ports only.
+
+A result is stored as bytes first, then in the ledger, then acknowledged to the worker, so a crash anywhere leaves at least
+one side knowing the picture. A slot is freed only when the worker said that it stopped, or when the lease ran out: a
+person's two places are places on a GPU.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Protocol, TypeVar
+
+from jobs.errors import BadPicture, LeaseLost, StoreUnavailable, WorkerFault, WorkerUnreachable
+from jobs.estimate import Estimator
+from jobs.events import (
+    JobCancelled,
+    JobEvent,
+    JobFailed,
+    JobProgressed,
+    JobQueued,
+    JobRequeued,
+    JobStarted,
+    JobSucceeded,
+)
+from jobs.job import Failure, Job, JobState, Making, Picture
+from jobs.ports import Clock, EventSink, Inspector, JobStore, PictureStore, Worker
+from jobs.run import FaultKind, Run, RunAccepted, RunCancelled, RunEvent, RunFailed, RunFinished, RunKey, RunProgressed
+
+_log = logging.getLogger(__name__)
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """The host's patience with workers and with its own ledger. Seconds, unless said otherwise."""
+
+    lease: float = 30
+    renew_every: float = 10
+    expire_every: float = 5
+    first_step: float = 300
+    """From the request to the first step: a model of many gigabytes may be loading."""
+    between_steps: float = 90
+    attempts_max: int = 3
+    """Tries, after which the job fails."""
+    lost_max: int = 5
+    """Lapsed leases, after which the job fails."""
+    backoff: float = 2
+    backoff_max: float = 120
+    store_patience: float = 120
+    """How long a finished picture is held while the ledger cannot be written."""
+
+
+class Tally(Protocol):
+    """Hears how runs on one worker went: its circuit breaker."""
+
+    def delivered(self) -> None:
+        """A run ended as it should."""
+        ...
+
+    def faulted(self) -> None:
+        """A run ended by a fault of the worker."""
+        ...
+
+
+@dataclass(kw_only=True)
+class UnderWay:
+    """A job that a worker has, as this process knows it."""
+
+    worker: Worker
+    job: Job
+    key: RunKey = field(init=False)
+    task: asyncio.Task[None] | None = None
+    started: float | None = None
+    """Monotonic seconds at the worker's acceptance."""
+    cancel_sent: bool = False
+    lease_lost: bool = False
+
+    def __post_init__(self) -> None:
+        self.key = Run.of(self.job).key
+
+    def abandon(self) -> None:
+        """The lease lapsed: nothing we would still write counts, so stop following and tell the worker to stop."""
+        self.lease_lost = True
+        if self.task is not None:
+            self.task.cancel()
+
+
+class Carrier:
+    """Follows runs to their ends and writes what became of them."""
+
+    def __init__(
+        self,
+        *,
+        store: JobStore,
+        pictures: PictureStore,
+        inspector: Inspector,
+        sink: EventSink,
+        estimator: Estimator,
+        clock: Clock,
+        policy: Policy,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._store = store
+        self._pictures = pictures
+        self._inspector = inspector
+        self._sink = sink
+        self._estimator = estimator
+        self._clock = clock
+        self._policy = policy
+        self._jitter = jitter
+
+    async def carry(self, run: UnderWay, tally: Tally, *, resume: bool) -> None:
+        """Follow the run to its end. Raises nothing but cancellation."""
+        try:
+            await self._follow(run, tally, resume=resume)
+        except LeaseLost:
+            _log.info("run %s: the lease went to somebody else", run.key)
+            await self._stop_quietly(run)
+        except asyncio.CancelledError:
+            if not run.lease_lost:
+                raise
+            _log.info("run %s: its lease lapsed, so it is stopped", run.key)
+            await self._stop_quietly(run)
+        except WorkerFault as fault:
+            await self._blame(run, fault, tally)
+        except StoreUnavailable as error:
+            _log.error("run %s: the ledger stayed away (%s); the worker keeps its result", run.key, error)  # noqa: TRY400
+        except Exception:  # loop boundary: one job's surprise must not end everybody's dispatcher
+            _log.exception("run %s: unexpected", run.key)
+            await self._blame(run, WorkerUnreachable("worker_unreachable"), tally)
+
+    async def pass_on_cancel(self, run: UnderWay) -> None:
+        """Tell the worker, once, that the job's owner wants it stopped."""
+        if run.cancel_sent:
+            return
+        run.cancel_sent = True
+        try:
+            await run.worker.cancel(run.key)
+        except WorkerFault as fault:
+            run.cancel_sent = False  # the next renewal asks again
+            _log.warning("run %s: cancel not delivered: %s", run.key, fault)
+
+    async def _follow(self, run: UnderWay, tally: Tally, *, resume: bool) -> None:
+        events = run.worker.run(Run.of(run.job), resume=resume)
+        patience = self._policy.first_step
+        while True:
+            try:
+                async with asyncio.timeout(patience):
+                    event = await anext(events)
+            except TimeoutError:
+                raise WorkerUnreachable("worker_unreachable", reason="no progress") from None
+            except StopAsyncIteration:
+                raise WorkerUnreachable("worker_unreachable", reason="the stream ended early") from None
+            if isinstance(event, RunProgressed):
+                patience = self._policy.between_steps
+            if await self._heard(run, event, tally):
+                return
+
+    async def _heard(self, run: UnderWay, event: RunEvent, tally: Tally) -> bool:
+        """Act on one event; whether it was the last."""
+        match event:
+            case RunAccepted():
+                await self._accepted(run)
+                return False
+            case RunProgressed():
+                self._progressed(run, event)
+                return False
+            case RunFinished():
+                await self._finished(run, event)
+                tally.delivered()
+            case RunCancelled():
+                await self._stopped(run)
+                tally.delivered()
+            case RunFailed():
+                await self._failed(run, event, tally)
+        return True
+
+    async def _accepted(self, run: UnderWay) -> None:
+        job = await self._patiently(partial(self._store.accept, run.key))
+        if run.started is None:
+            run.started = self._clock.monotonic()
+            self._sink.publish(JobStarted(job=job))
+        if job.cancel_requested:
+            await self.pass_on_cancel(run)
+
+    def _progressed(self, run: UnderWay, event: RunProgressed) -> None:
+        total = run.job.order.steps
+        step = min(max(0, event.step), total)  # a worker that lies about its progress is clamped
+        now = self._clock.monotonic()
+        elapsed = now - (now if run.started is None else run.started)
+        self._sink.publish(
+            JobProgressed(
+                job_id=run.job.id,
+                step=step,
+                total_steps=total,
+                elapsed=elapsed,
+                eta=elapsed / step * (total - step) if step else None,
+                worker=run.worker.name,
+                preview=event.preview,
+            )
+        )
+
+    async def _finished(self, run: UnderWay, event: RunFinished) -> None:
+        if [made.index for made in event.pictures] != [0]:
+            raise BadPicture("bad_picture", reason=f"{len(event.pictures)} pictures for one")
+        kept: list[Picture] = []
+        for made in event.pictures:
+            data, picture = await self._inspector.inspect(made, run.job.order)
+            await self._pictures.put(data)
+            kept.append(picture)
+        making = Making(worker=run.worker.name, seconds=event.seconds, shared_with=event.shared_with)
+        job = await self._patiently(partial(self._store.finish, run.key, kept, making))
+        self._estimator.observe(run.worker.name, run.job.order, event.seconds)
+        self._sink.publish(JobSucceeded(job=job))
+        await self._acknowledge(run)
+
+    async def _stopped(self, run: UnderWay) -> None:
+        """It stopped by our wish; or by the worker's own doing, in which case the job is as good as new."""
+        await self._acknowledge(run)
+        if not run.cancel_sent:
+            await self._again(run, Failure(code="worker_unreachable"), counted=False)
+            return
+        job = await self._patiently(partial(self._store.cancelled, run.key))
+        self._sink.publish(fact_of(job, None))
+
+    async def _failed(self, run: UnderWay, event: RunFailed, tally: Tally) -> None:
+        _log.warning("run %s on %s failed: %s %s", run.key, run.worker.name, event.code, event.detail[:200])
+        await self._acknowledge(run)
+        if event.kind is FaultKind.JOB:
+            failure = Failure(code="run_refused", details={"detail": event.detail[:200]})
+            job = await self._patiently(partial(self._store.fail, run.key, failure))
+            self._sink.publish(JobFailed(job=job))
+            tally.delivered()
+            return
+        if event.kind is FaultKind.INFRA:
+            tally.faulted()
+        code = "out_of_memory" if event.kind is FaultKind.OUT_OF_MEMORY else "worker_unreachable"
+        await self._again(run, Failure(code=code), counted=True)
+
+    async def _blame(self, run: UnderWay, fault: WorkerFault, tally: Tally) -> None:
+        """The worker's breaker hears of the fault, the job waits for another try."""
+        _log.warning("run %s on %s: %s", run.key, run.worker.name, fault)
+        tally.faulted()
+        code = "bad_picture" if isinstance(fault, BadPicture) else "worker_unreachable"
+        await self._stop_quietly(run)
+        try:
+            # Never accepted means untouched: no try is burnt on a worker that was not there.
+            await self._again(run, Failure(code=code), counted=run.started is not None)
+        except (LeaseLost, StoreUnavailable) as error:
+            _log.warning("run %s: not given back (%s); its lease will lapse", run.key, error)
+
+    async def _again(self, run: UnderWay, reason: Failure, *, counted: bool) -> None:
+        delay = min(self._policy.backoff * 2**run.job.attempt, self._policy.backoff_max) * self._jitter()
+        attempts_max = self._policy.attempts_max if counted else None
+        retry = partial(self._store.retry, run.key, reason, delay_seconds=delay, attempts_max=attempts_max)
+        self._sink.publish(fact_of(await self._patiently(retry), reason))
+
+    async def _acknowledge(self, run: UnderWay) -> None:
+        try:
+            await run.worker.acknowledge(run.key)
+        except WorkerFault as fault:
+            _log.info("run %s: not acknowledged (%s); the worker forgets it in time", run.key, fault)
+
+    async def _stop_quietly(self, run: UnderWay) -> None:
+        try:
+            await run.worker.cancel(run.key)
+        except WorkerFault as fault:
+            _log.info("run %s: the worker could not be told to stop: %s", run.key, fault)
+        await self._acknowledge(run)
+
+    async def _patiently(self, write: Callable[[], Awaitable[_T]]) -> _T:
+        """Write to the ledger, waiting out a database that is away; safe because every write is fenced."""
+        give_up = self._clock.monotonic() + self._policy.store_patience
+        pause = 0.25
+        while True:
+            try:
+                return await write()
+            except StoreUnavailable:
+                if self._clock.monotonic() + pause > give_up:
+                    raise
+            await self._clock.sleep(pause * (0.5 + self._jitter() / 2))
+            pause = min(pause * 2, 10)
+
+
+def fact_of(job: Job, reason: Failure | None) -> JobEvent:
+    """The event that tells what state a job is in now."""
+    match job.state:
+        case JobState.QUEUED:
+            return JobQueued(job=job) if reason is None else JobRequeued(job=job, reason=reason)
+        case JobState.CANCELLED:
+            return JobCancelled(job=job)
+        case JobState.DONE:
+            return JobSucceeded(job=job)
+        case JobState.LEASED | JobState.RUNNING:
+            return JobStarted(job=job)
+        case JobState.FAILED | JobState.EXPIRED | JobState.QUARANTINED:
+            return JobFailed(job=job)

@@ -1,0 +1,112 @@
+"""The loop between ledger and workers: plan, lease, run, renew, expire. Over ports only.
+
+A lease is committed before its worker hears of the job, so a crash between the two costs only the lease's time.
+"""
+
+import asyncio
+import logging
+from functools import partial
+
+from jobs.batch import BatchKey
+from jobs.carrier import Carrier, Policy, Tally, UnderWay, fact_of
+from jobs.errors import StoreUnavailable
+from jobs.events import JobLeased
+from jobs.job import Job, JobId
+from jobs.planner import WorkerView, plan
+from jobs.ports import Clock, EventSink, JobStore, Worker
+from jobs.run import Run, RunKey, WorkerReport
+
+_log = logging.getLogger(__name__)
+
+
+class Dispatcher:
+    """Gives waiting jobs to workers and keeps their leases. One per host process."""
+
+    def __init__(self, *, store: JobStore, carrier: Carrier, sink: EventSink, clock: Clock, policy: Policy) -> None:
+        self._store = store
+        self._carrier = carrier
+        self._sink = sink
+        self._clock = clock
+        self._policy = policy
+        self._under_way: dict[RunKey, UnderWay] = {}
+
+    def running_on(self, worker: str) -> int:
+        """How many runs of ours this worker has."""
+        return len(self._runs_of(worker))
+
+    async def fill(self, worker: Worker, report: WorkerReport, tally: Tally, group: asyncio.TaskGroup, *, room: int) -> int:
+        """Claim up to ``room`` jobs for this worker and carry them in ``group``. Returns how many were claimed."""
+        view = WorkerView(
+            name=worker.name,
+            models=frozenset(offer.name for offer in report.models),
+            room=room,
+            running=tuple(BatchKey.of(run.job.order) for run in self._runs_of(worker.name)),
+        )
+        jobs = await self._store.claim(worker.name, partial(plan, worker=view), lease_seconds=self._policy.lease)
+        for job in jobs:
+            self._sink.publish(JobLeased(job=job))
+            self._start(worker, job, tally, group, resume=False)
+        return len(jobs)
+
+    async def take_up(self, worker: Worker, tally: Tally, group: asyncio.TaskGroup) -> int:
+        """Attach to the runs this worker holds from before our restart, instead of making them again."""
+        jobs = {Run.of(job).key: job for job in await self._store.held_by(worker.name)}
+        new = [key for key in jobs if key not in self._under_way]
+        if not new:
+            return 0
+        held, _ = await self._store.renew(new, lease_seconds=self._policy.lease)
+        for key in new:
+            if key in held:
+                self._start(worker, jobs[key], tally, group, resume=True)
+        return len(held)
+
+    async def cancel(self, job_id: JobId) -> None:
+        """Tell the worker at once that this job's owner wants it stopped; nothing when it does not run here."""
+        for run in [run for run in self._under_way.values() if run.job.id == job_id]:
+            await self._carrier.pass_on_cancel(run)
+
+    async def keep_leases(self) -> None:
+        """Renew for ever, so that a lease lives exactly as long as this process follows its run."""
+        while True:
+            await self._clock.sleep(self._policy.renew_every)
+            await self.renew()
+
+    async def renew(self) -> None:
+        """One round: stop runs whose lease is lost, pass on wishes to cancel. A database that is away is waited for."""
+        runs = dict(self._under_way)
+        if not runs:
+            return
+        try:
+            held, cancelled = await self._store.renew(list(runs), lease_seconds=self._policy.lease)
+        except StoreUnavailable as error:
+            _log.warning("leases not renewed: %s", error)
+            return
+        for key, run in runs.items():
+            if key not in held and key in self._under_way:  # else it ended between the two reads
+                run.abandon()
+            elif key in cancelled:
+                await self._carrier.pass_on_cancel(run)
+
+    async def expire(self) -> None:
+        """The janitor, for ever: lapsed leases back to the queue, overdue jobs closed."""
+        while True:
+            try:
+                for job, reason in await self._store.expire(lost_max=self._policy.lost_max):
+                    self._sink.publish(fact_of(job, reason))
+            except StoreUnavailable as error:
+                _log.warning("the janitor waits: %s", error)
+            await self._clock.sleep(self._policy.expire_every)
+
+    def _runs_of(self, worker: str) -> list[UnderWay]:
+        return [run for run in self._under_way.values() if run.worker.name == worker]
+
+    def _start(self, worker: Worker, job: Job, tally: Tally, group: asyncio.TaskGroup, *, resume: bool) -> None:
+        run = UnderWay(worker=worker, job=job)
+        self._under_way[run.key] = run
+        run.task = group.create_task(self._carry(run, tally, resume=resume), name=f"run {run.key}")
+
+    async def _carry(self, run: UnderWay, tally: Tally, *, resume: bool) -> None:
+        try:
+            await self._carrier.carry(run, tally, resume=resume)
+        finally:
+            self._under_way.pop(run.key, None)
