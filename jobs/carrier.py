@@ -13,7 +13,15 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol, TypeVar
 
-from jobs.errors import BadPicture, LeaseLost, StoreUnavailable, WorkerFault, WorkerUnreachable
+from jobs.errors import (
+    BadPicture,
+    LeaseLost,
+    RunForgotten,
+    StoreUnavailable,
+    WorkerBusy,
+    WorkerFault,
+    WorkerUnreachable,
+)
 from jobs.estimate import Estimator
 from jobs.events import (
     JobCancelled,
@@ -77,14 +85,16 @@ class UnderWay:
     """Monotonic seconds at the worker's acceptance."""
     cancel_sent: bool = False
     lease_lost: bool = False
+    ending: bool = False
+    """Its last write is on the way: a lease that is gone now may be gone because of that write."""
 
     def __post_init__(self) -> None:
         self.key = Run.of(self.job).key
 
     def abandon(self) -> None:
         """The lease lapsed: nothing we would still write counts, so stop following and tell the worker to stop."""
-        self.lease_lost = True
-        if self.task is not None:
+        if self.task is not None and not self.ending:
+            self.lease_lost = True
             self.task.cancel()
 
 
@@ -124,13 +134,18 @@ class Carrier:
                 raise
             _log.info("run %s: its lease lapsed, so it is stopped", run.key)
             await self._stop_quietly(run)
+        except (WorkerBusy, RunForgotten) as fault:
+            await self._give_back(run, fault, counted=False)
         except WorkerFault as fault:
-            await self._blame(run, fault, tally)
+            tally.faulted()
+            await self._stop_quietly(run)
+            # Never accepted means untouched: no try is burnt on a worker that was not there.
+            await self._give_back(run, fault, counted=run.started is not None)
         except StoreUnavailable as error:
             _log.error("run %s: the ledger stayed away (%s); the worker keeps its result", run.key, error)  # noqa: TRY400
         except Exception:  # loop boundary: one job's surprise must not end everybody's dispatcher
             _log.exception("run %s: unexpected", run.key)
-            await self._blame(run, WorkerUnreachable("worker_unreachable"), tally)
+            await self._give_back(run, WorkerUnreachable("worker_unreachable"), counted=True)
 
     async def pass_on_cancel(self, run: UnderWay) -> None:
         """Tell the worker, once, that the job's owner wants it stopped."""
@@ -169,12 +184,15 @@ class Carrier:
                 self._progressed(run, event)
                 return False
             case RunFinished():
+                run.ending = True
                 await self._finished(run, event)
                 tally.delivered()
             case RunCancelled():
+                run.ending = True
                 await self._stopped(run)
                 tally.delivered()
             case RunFailed():
+                run.ending = True
                 await self._failed(run, event, tally)
         return True
 
@@ -240,15 +258,12 @@ class Carrier:
         code = "out_of_memory" if event.kind is FaultKind.OUT_OF_MEMORY else "worker_unreachable"
         await self._again(run, Failure(code=code), counted=True)
 
-    async def _blame(self, run: UnderWay, fault: WorkerFault, tally: Tally) -> None:
-        """The worker's breaker hears of the fault, the job waits for another try."""
+    async def _give_back(self, run: UnderWay, fault: WorkerFault, *, counted: bool) -> None:
+        """The job waits for another try."""
         _log.warning("run %s on %s: %s", run.key, run.worker.name, fault)
-        tally.faulted()
         code = "bad_picture" if isinstance(fault, BadPicture) else "worker_unreachable"
-        await self._stop_quietly(run)
         try:
-            # Never accepted means untouched: no try is burnt on a worker that was not there.
-            await self._again(run, Failure(code=code), counted=run.started is not None)
+            await self._again(run, Failure(code=code), counted=counted)
         except (LeaseLost, StoreUnavailable) as error:
             _log.warning("run %s: not given back (%s); its lease will lapse", run.key, error)
 

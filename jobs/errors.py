@@ -10,9 +10,9 @@ DarkroomError                     carries a ``code`` (a key of the catalogue) an
 ├── StoreUnavailable              the database is gone, full, locked or too slow: try again later
 └── WorkerFault                   a worker did not deliver
     ├── WorkerUnreachable         connect, timeout, reset, 5xx, or an answer that is not ours: blames the worker
+    ├── WorkerBusy                it has no place for one more right now: blames nobody
     ├── BadPicture                bytes that are not the picture that was ordered: blames the worker
-    ├── OutOfMemory               the batch was too large for the worker: blames nobody
-    └── RunRefused                the worker says this very request cannot be made: blames the request
+    └── RunForgotten              it was asked to go on with a run that it does not know (it was restarted)
 
 No sentence for people lives here: doors look the ``code`` up in :mod:`jobs.words` in the person's language.
 """
@@ -74,13 +74,13 @@ class WorkerUnreachable(WorkerFault):
     """No usable answer: refused, reset, timed out, 5xx, HTML from a tunnel, a broken protocol."""
 
 
+class WorkerBusy(WorkerFault):
+    """The worker takes no more runs right now (full, draining or starting)."""
+
+
 class BadPicture(WorkerFault):
     """The bytes are not the picture that was ordered (truncated, other size, other format, a bomb)."""
 
 
-class OutOfMemory(WorkerFault):
-    """The worker ran out of memory on this batch."""
-
-
-class RunRefused(WorkerFault):
-    """The worker cannot make this request at all (unknown model, size it cannot take)."""
+class RunForgotten(WorkerFault):
+    """The worker does not know the run any more: it was restarted since."""

@@ -226,7 +226,7 @@ class Worker(Protocol):
         """Start the run (or, with ``resume``, only attach to it) and follow it to its last event.
 
         The first event is RunAccepted; the last one RunFinished, RunFailed or RunCancelled. Starting the same key
-        twice is harmless. With ``resume`` a run the worker does not know raises WorkerUnreachable("run_forgotten").
+        twice is harmless. Raises WorkerBusy when it has no place, RunForgotten when ``resume`` names a run it does not know.
         """
         ...
 

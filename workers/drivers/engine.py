@@ -1,0 +1,283 @@
+"""The driver for our own worker (``darkroom worker``), over the protocol of :mod:`workers.protocol`.
+
+Every answer is hostile until parsed: size-capped while it is read, never redirected, and an answer that is not ours
+(HTML from a tunnel, a 5xx, broken JSON) is the worker's fault, not the request's.
+"""
+
+import asyncio
+import base64
+import binascii
+import hashlib
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import aiohttp
+from pydantic import BaseModel, ValidationError
+from yarl import URL
+
+from jobs import offer as jobs_offer
+from jobs.errors import BadPicture, RunForgotten, WorkerBusy, WorkerUnreachable
+from jobs.job import JobId
+from jobs.run import (
+    FaultKind,
+    MadePicture,
+    Run,
+    RunAccepted,
+    RunCancelled,
+    RunEvent,
+    RunFailed,
+    RunFinished,
+    RunKey,
+    RunProgressed,
+    WorkerReport,
+)
+from workers import protocol
+
+_log = logging.getLogger(__name__)
+_M = TypeVar("_M", bound=BaseModel)
+
+_ANSWER_MAX = 1024 * 1024
+_LINE_MAX = 256 * 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patience:
+    """How long the driver waits, in seconds."""
+
+    connect: float = 5
+    answer: float = 15
+    cancel: float = 20
+    silence: float = protocol.STREAM_IDLE_SECONDS
+    reconnects: int = 4
+    """How often a broken stream is taken up again before the run counts as lost."""
+    pause: float = 0.5
+
+
+class EngineWorker:
+    """One ``darkroom worker`` behind one URL."""
+
+    def __init__(
+        self, *, name: str, url: str, session: aiohttp.ClientSession, token: str | None = None, patience: Patience | None = None
+    ) -> None:
+        self._name = name
+        self._url = URL(url)
+        self._session = session
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._patience = patience or Patience()
+
+    @property
+    def name(self) -> str:
+        """Stable over restarts of the host."""
+        return self._name
+
+    async def report(self) -> WorkerReport:
+        """Ask for capabilities and live runs. Raises WorkerUnreachable, WorkerBusy while it starts."""
+        told = _parse(protocol.Capabilities, await self._ask("GET", "v1/capabilities"))
+        if told.protocol_version != protocol.PROTOCOL_VERSION:
+            raise WorkerUnreachable("worker_unreachable", reason=f"it speaks protocol {told.protocol_version}")
+        runs = _parse(protocol.RunList, await self._ask("GET", "v1/runs"))
+        return WorkerReport(
+            name=self._name,
+            instance=told.instance_id,
+            device=told.device.name,
+            models=tuple(_offer(model) for model in told.models),
+            loaded=frozenset(model.name for model in told.models if model.loaded),
+            max_batch=max(1, told.max_batch),
+            room=max(0, told.free_places),
+            draining=told.draining,
+            running=tuple(_key(run.key) for run in runs.runs if not run.state.is_end),
+        )
+
+    async def run(self, run: Run, *, resume: bool = False) -> AsyncIterator[RunEvent]:
+        """Start (or, with ``resume``, only attach to) a run and follow it to its end."""
+        refusal = None if resume else await self._put(run)
+        if refusal is not None:
+            yield RunFailed(key=run.key, kind=FaultKind.JOB, code="bad_order", detail=refusal)
+            return
+        failures = 0
+        while True:
+            try:
+                async for event in self._events(run.key):
+                    if isinstance(event, RunProgressed):
+                        failures = 0
+                    is_last = not isinstance(event, RunAccepted | RunProgressed)
+                    yield await self._fetched(run.key, event) if isinstance(event, protocol.Finished) else event
+                    if is_last:
+                        return
+                raise WorkerUnreachable("worker_unreachable", reason="the stream ended without an end")
+            except WorkerUnreachable:
+                failures += 1
+                if failures > self._patience.reconnects:
+                    raise
+            await asyncio.sleep(self._patience.pause * failures)
+
+    async def cancel(self, key: RunKey) -> None:
+        """Ask it to stop. An unknown run is as good as stopped."""
+        async with self._call("DELETE", f"v1/runs/{key}", timeout=self._patience.cancel) as response:
+            if response.status != 404:
+                await _body(response)
+
+    async def acknowledge(self, key: RunKey) -> None:
+        """Let the worker forget the run."""
+        async with self._call("POST", f"v1/runs/{key}/ack") as response:
+            if response.status not in (204, 404, 409):
+                await _body(response)
+
+    async def _put(self, run: Run) -> str | None:
+        """Order the run, idempotently. A sentence when the worker says that this order cannot be done."""
+        order = run.order
+        body = protocol.RunOrder(
+            kind=order.kind,
+            model=order.model,
+            prompt=order.prompt,
+            negative=order.negative,
+            width=order.width,
+            height=order.height,
+            steps=order.steps,
+            guidance=order.guidance,
+            seed=order.seed,
+            params_hash=order.params_hash,
+        )
+        async with self._call("PUT", f"v1/runs/{run.key}", json=body.model_dump(mode="json")) as response:
+            if response.status == 422:
+                return await _problem(response)
+            await _body(response)
+            return None
+
+    async def _events(self, key: RunKey) -> AsyncIterator[Any]:
+        """The run's events as the domain's, the finish still as the protocol's. Raises WorkerUnreachable when it breaks."""
+        idle = aiohttp.ClientTimeout(total=None, sock_connect=self._patience.connect, sock_read=self._patience.silence)
+        async with self._call("GET", f"v1/runs/{key}/events", timeout=None, limits=idle) as response:
+            if response.status == 404:
+                raise RunForgotten("worker_unreachable", reason="the worker forgot the run")
+            if response.status != 200:
+                await _body(response)
+            while line := await response.content.readline():
+                if len(line) > _LINE_MAX:
+                    raise WorkerUnreachable("worker_unreachable", reason="a line without end")
+                event = _event(key, line)
+                if event is not None:
+                    yield event
+
+    async def _fetched(self, key: RunKey, end: protocol.Finished) -> RunFinished:
+        pictures = [await self._picture(key, picture) for picture in end.pictures[:16]]
+        return RunFinished(key=key, pictures=tuple(pictures), seconds=max(0.0, end.seconds), shared_with=max(0, end.shared_with))
+
+    async def _picture(self, key: RunKey, told: protocol.Picture) -> MadePicture:
+        async with self._call("GET", f"v1/runs/{key}/pictures/{told.index}", timeout=120) as response:
+            data = await _body(response, most=protocol.PICTURE_BYTES_MAX)
+        if hashlib.sha256(data).hexdigest() != told.sha256:
+            raise BadPicture("bad_picture", reason="the bytes do not match their digest")
+        return MadePicture(index=told.index, seed=told.seed, data=data)
+
+    async def _ask(self, method: str, path: str) -> bytes:
+        async with self._call(method, path) as response:
+            return await _body(response)
+
+    @asynccontextmanager
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        *,
+        timeout: float | None = -1,
+        json: Any = None,
+        limits: aiohttp.ClientTimeout | None = None,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """One HTTP exchange; whatever breaks on the way is the worker being unreachable."""
+        seconds = self._patience.answer if timeout == -1 else timeout
+        limits = limits or aiohttp.ClientTimeout(total=seconds, sock_connect=self._patience.connect)
+        try:
+            async with self._session.request(
+                method, self._url / path, json=json, headers=self._headers, timeout=limits, allow_redirects=False
+            ) as response:
+                yield response
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            raise WorkerUnreachable("worker_unreachable", reason=f"{type(error).__name__}: {error}"[:200]) from error
+
+
+def _parse(kind: type[_M], body: bytes) -> _M:
+    try:
+        return kind.model_validate_json(body)
+    except ValidationError as error:
+        reason = f"not a {kind.__name__}: {error.error_count()} faults, {body[:60]!r}"
+        raise WorkerUnreachable("worker_unreachable", reason=reason) from error
+
+
+def _offer(model: protocol.ModelOffer) -> jobs_offer.ModelOffer:
+    try:
+        return jobs_offer.ModelOffer.model_validate(model.model_dump())
+    except ValidationError as error:
+        raise WorkerUnreachable("worker_unreachable", reason=f"a nonsensical offer: {error.errors()[0]['loc']}") from error
+
+
+def _key(text: str) -> RunKey:
+    try:
+        return RunKey.parse(text)
+    except ValueError as error:
+        raise WorkerUnreachable("worker_unreachable", reason=str(error)) from error
+
+
+async def _body(response: aiohttp.ClientResponse, *, most: int = _ANSWER_MAX) -> bytes:
+    """The body of a good answer, read with a cap; anything else becomes the fault that it tells of."""
+    if response.status in (429, 503):
+        raise WorkerBusy("worker_busy", reason=await _problem(response))
+    if response.status == 404:
+        raise RunForgotten("worker_unreachable", reason="the worker does not know it")
+    if response.status not in (200, 202, 204):
+        raise WorkerUnreachable("worker_unreachable", reason=f"HTTP {response.status}: {await _problem(response)}")
+    return await _read(response, most)
+
+
+async def _read(response: aiohttp.ClientResponse, most: int) -> bytes:
+    if (response.content_length or 0) > most:
+        raise WorkerUnreachable("worker_unreachable", reason="an answer too large")
+    parts: list[bytes] = []
+    size = 0
+    async for part in response.content.iter_chunked(65_536):
+        size += len(part)
+        if size > most:
+            raise WorkerUnreachable("worker_unreachable", reason="an answer too large")
+        parts.append(part)
+    return b"".join(parts)
+
+
+async def _problem(response: aiohttp.ClientResponse) -> str:
+    body = await _read(response, 65_536)
+    try:
+        return protocol.Problem.model_validate_json(body).detail[:200]
+    except ValidationError:
+        return f"an answer that is not ours ({response.content_type})"
+
+
+def _event(key: RunKey, line: bytes) -> Any:
+    """One line of the stream; None for heartbeats and for what is not worth telling."""
+    try:
+        told = protocol.parse_event(line)
+    except ValidationError as error:
+        raise WorkerUnreachable("worker_unreachable", reason=f"not an event: {line[:60]!r}") from error
+    match told:
+        case protocol.Accepted():
+            return RunAccepted(key=key)
+        case protocol.Progressed():
+            return RunProgressed(key=key, step=told.step, total_steps=told.total_steps, preview=_preview(told.preview_b64))
+        case protocol.Finished():
+            return told
+        case protocol.Cancelled():
+            return RunCancelled(key=key)
+        case protocol.Failed():
+            return RunFailed(key=key, kind=FaultKind(told.kind.value), code=told.code[:80], detail=told.detail[:500])
+        case protocol.Heartbeat():
+            return None
+
+
+def _preview(text: str | None) -> bytes | None:
+    if text is None or len(text) > protocol.PREVIEW_BYTES_MAX * 4 // 3 + 4:
+        return None
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        return None

@@ -1,0 +1,179 @@
+"""One loop per GPU URL: ask how it is, take up what it still runs, fill its free places. Host side, no torch."""
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from jobs.dispatcher import Dispatcher
+from jobs.errors import StoreUnavailable, WorkerBusy, WorkerFault
+from jobs.events import JobFact, JobLeased, JobStarted
+from jobs.feed import Feed
+from jobs.offer import ModelOffer
+from jobs.ports import Clock, Worker
+from jobs.run import WorkerReport
+from workers.breaker import Breaker, Circuit
+
+_log = logging.getLogger(__name__)
+
+
+class OfferMemory(Protocol):
+    """Remembers what workers offered, so that a restarted host knows models whose workers are down."""
+
+    async def recall(self) -> Mapping[str, ModelOffer]:
+        """Every model ever offered, by name."""
+        ...
+
+    async def remember(self, worker: str, offers: Sequence[ModelOffer]) -> None:
+        """Keep this worker's offers in place of its former ones."""
+        ...
+
+
+@dataclass(kw_only=True)
+class Member:
+    """A worker of the pool and what is known of it."""
+
+    worker: Worker
+    breaker: Breaker
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    report: WorkerReport | None = None
+    """The last report; None while it does not answer."""
+    places: int = 0
+    """Runs of ours it could have in all, at the time of the report."""
+    instance: str = ""
+    trouble: str = ""
+    """Why it does not answer, for the operator."""
+
+
+class Pool:
+    """The Fleet of one host."""
+
+    def __init__(
+        self,
+        *,
+        workers: Sequence[Worker],
+        dispatcher: Dispatcher,
+        feed: Feed,
+        clock: Clock,
+        shipped: Mapping[str, ModelOffer],
+        default_model: str,
+        memory: OfferMemory,
+        max_batch: int,
+        poll: float = 2.0,
+        breaker_pause: float = 15.0,
+    ) -> None:
+        self._dispatcher = dispatcher
+        self._feed = feed
+        self._clock = clock
+        self._offers: dict[str, ModelOffer] = dict(shipped)
+        self._default_model = default_model
+        self._memory = memory
+        self._max_batch = max_batch
+        self._poll = poll
+        self.members = [
+            Member(worker=worker, breaker=Breaker(now=clock.monotonic, pause=breaker_pause)) for worker in workers
+        ]
+
+    # ---- the Fleet port --------------------------------------------------------------------------------------------
+
+    def online(self) -> list[WorkerReport]:
+        """Workers that answer now and are not kept out by their breaker."""
+        return [
+            member.report
+            for member in self.members
+            if member.report is not None and not member.report.draining and member.breaker.circuit is not Circuit.OPEN
+        ]
+
+    def offers(self) -> Mapping[str, ModelOffer]:
+        """Every model known, by name."""
+        return self._offers
+
+    @property
+    def default_model(self) -> str:
+        """The model of a request that names none."""
+        return self._default_model
+
+    # ---- its loops -------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Serve every worker until cancelled. Runs that are under way are left to their workers, to be taken up again."""
+        with suppress(StoreUnavailable):
+            self._offers.update(await self._memory.recall())
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._dispatcher.keep_leases(), name="leases")
+            group.create_task(self._dispatcher.expire(), name="janitor")
+            group.create_task(self._listen(), name="wake")
+            for member in self.members:
+                group.create_task(self._serve(member, group), name=f"worker {member.worker.name}")
+
+    async def _listen(self) -> None:
+        """Wake every loop when something may have become possible: a new job, a freed slot, a freed place."""
+        with self._feed.subscribe() as events:
+            async for event in events:
+                if isinstance(event, JobFact) and not isinstance(event, JobLeased | JobStarted):
+                    for member in self.members:
+                        member.wake.set()
+
+    async def _serve(self, member: Member, group: asyncio.TaskGroup) -> None:
+        asked = float("-inf")
+        while True:
+            member.wake.clear()
+            if member.report is None or self._clock.monotonic() - asked >= self._poll:
+                await self._ask(member, group)
+                asked = self._clock.monotonic()
+            await self._fill(member, group)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._poll):
+                    await member.wake.wait()
+
+    async def _ask(self, member: Member, group: asyncio.TaskGroup) -> None:
+        running = self._dispatcher.running_on(member.worker.name)
+        try:
+            report = await member.worker.report()
+        except WorkerBusy as busy:  # it starts or drains: not a fault
+            member.report, member.trouble = None, str(busy.details.get("reason", busy))
+            return
+        except WorkerFault as fault:
+            if member.report is not None or not member.trouble:
+                _log.warning("worker %s does not answer: %s", member.worker.name, fault)
+            member.report, member.trouble = None, str(fault.details.get("reason", fault))
+            return
+        if member.report is None:
+            _log.info("worker %s is there: %s, %d models", member.worker.name, report.device, len(report.models))
+        member.places = min(report.max_batch, report.room + running, self._max_batch)
+        await self._learn(member, report)
+        await self._take_up(member, report, group)
+        member.report, member.trouble = report, ""
+
+    async def _learn(self, member: Member, report: WorkerReport) -> None:
+        if member.report is not None and member.report.models == report.models:
+            return
+        self._offers.update({offer.name: offer for offer in report.models})
+        with suppress(StoreUnavailable):
+            await self._memory.remember(member.worker.name, report.models)
+
+    async def _take_up(self, member: Member, report: WorkerReport, group: asyncio.TaskGroup) -> None:
+        if member.instance == report.instance:
+            return
+        try:
+            taken = await self._dispatcher.take_up(member.worker, member.breaker, group)
+        except StoreUnavailable as error:
+            _log.warning("runs on %s not taken up yet: %s", member.worker.name, error)
+            return
+        member.instance = report.instance
+        if taken:
+            _log.info("worker %s: took up %d runs again", member.worker.name, taken)
+
+    async def _fill(self, member: Member, group: asyncio.TaskGroup) -> None:
+        if member.report is None or member.report.draining:
+            return
+        running = self._dispatcher.running_on(member.worker.name)
+        room = member.breaker.room(member.places - running, running)
+        if room < 1:
+            return
+        try:
+            await self._dispatcher.fill(member.worker, member.report, member.breaker, group, room=room)
+        except StoreUnavailable as error:
+            _log.warning("nothing claimed for %s: %s", member.worker.name, error)
