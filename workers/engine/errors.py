@@ -1,0 +1,30 @@
+"""What can go wrong in the engine.
+
+::
+
+    EngineError
+    ├── ModelUnreadable     a model's files are not what they should be; the sentence is for the operator
+    └── RunFailure          one run cannot be done; carries what its host is told
+"""
+
+from typing import Literal
+
+Blame = Literal["job", "infra", "out_of_memory"]
+
+
+class EngineError(Exception):
+    """Base of all errors of the engine."""
+
+
+class ModelUnreadable(EngineError):
+    """A model cannot be served. Its text is one sentence that says why and what to do."""
+
+
+class RunFailure(EngineError):
+    """One run ends without a picture, and whose fault it is. Never names a prompt."""
+
+    def __init__(self, code: str, detail: str, *, blame: Blame) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+        self.blame: Blame = blame

@@ -1,0 +1,42 @@
+"""The port through which the loop reaches torch. `backend.TorchBackend` is the real one; tests of the loop bring their own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from workers.engine.catalog import ModelSource
+from workers.engine.families.base import Family
+
+DeviceKind = Literal["cuda", "rocm", "mps", "cpu"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceFacts:
+    """The device as ``/v1/capabilities`` names it. Memory in bytes, None where nothing tells."""
+
+    kind: DeviceKind
+    name: str
+    precision: str
+    memory_total: int | None
+    memory_free: int | None
+
+
+class Backend(Protocol):
+    """What the loop needs of a device."""
+
+    def device(self) -> DeviceFacts:
+        """What it is, with its memory now."""
+        ...
+
+    def load(self, source: ModelSource) -> Family:
+        """Load a model. Raises ModelUnreadable. Called on the loader's thread."""
+        ...
+
+    def is_out_of_memory(self, error: BaseException) -> bool:
+        """Whether an error means that memory ran out."""
+        ...
+
+    def release_memory(self) -> None:
+        """Give unused memory back, before another try."""
+        ...

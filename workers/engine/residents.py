@@ -1,0 +1,90 @@
+"""Which models are in memory: loaded on demand beside the running passes, the least recently used leaving first."""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Set
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from workers.engine.catalog import ModelSource
+from workers.engine.errors import ModelUnreadable, RunFailure
+from workers.engine.families.base import Family
+from workers.engine.ports import Backend
+
+_log = logging.getLogger(__name__)
+
+
+class Residents:
+    """Models in memory. Used by the engine thread alone; loading goes on in a thread of its own.
+
+    `wake` is called from that thread when a load ended, so that an idle engine looks.
+    """
+
+    def __init__(self, backend: Backend, *, most: int, wake: Callable[[], None]) -> None:
+        self._backend = backend
+        self._most = most
+        self._wake = wake
+        self._loaded: OrderedDict[str, Family] = OrderedDict()
+        self._loading: tuple[str, Future[Family]] | None = None
+        self._loader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="darkroom-load")
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The models in memory."""
+        return frozenset(self._loaded)
+
+    def get(self, name: str) -> Family | None:
+        """A model that is in memory, which counts as a use."""
+        if name in self._loaded:
+            self._loaded.move_to_end(name)
+        return self._loaded.get(name)
+
+    def want(self, source: ModelSource, *, in_use: Set[str]) -> None:
+        """Begin to load a model, unless another is being loaded or there is no room: then ask again later.
+
+        Models in use are not put out: the passes that hold them end soon enough.
+        """
+        if self._loading is not None or source.name in self._loaded or not self._make_room(in_use):
+            return
+        _log.info("Loading the model %s", source.name)
+        future = self._loader.submit(self._backend.load, source)
+        self._loading = (source.name, future)
+        future.add_done_callback(lambda _: self._wake())
+
+    def arrived(self) -> tuple[str, RunFailure | None] | None:
+        """The model whose loading ended since the last call, and why it failed if it did."""
+        if self._loading is None or not self._loading[1].done():
+            return None
+        name, future = self._loading
+        self._loading = None
+        error = future.exception()
+        if error is None:
+            self._loaded[name] = future.result()
+            _log.info("The model %s is loaded", name)
+            return name, None
+        return name, self._failure(name, error)
+
+    def forget_all(self) -> None:
+        """Let every model go and end the loader; a load under way is awaited."""
+        self._loader.shutdown(wait=True, cancel_futures=True)
+        self._loaded.clear()
+
+    def _make_room(self, in_use: Set[str]) -> bool:
+        while len(self._loaded) >= self._most:
+            leaving = next((name for name in self._loaded if name not in in_use), None)
+            if leaving is None:
+                return False
+            _log.info("The model %s makes room", leaving)
+            del self._loaded[leaving]
+            self._backend.release_memory()
+        return True
+
+    def _failure(self, name: str, error: BaseException) -> RunFailure:
+        if isinstance(error, ModelUnreadable):
+            return RunFailure("model_unavailable", str(error), blame="infra")
+        if self._backend.is_out_of_memory(error):
+            self._backend.release_memory()
+            return RunFailure("out_of_memory", f"The model {name} does not fit into memory.", blame="out_of_memory")
+        _log.error("The model %s could not be loaded", name, exc_info=error)
+        return RunFailure("model_unavailable", f"Loading the model {name} raised {type(error).__name__}.", blame="infra")

@@ -1,0 +1,255 @@
+"""The worker's use cases, between the HTTP routes and the engine. Lives on the event loop; the engine on its own thread."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Callable
+from http import HTTPStatus
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from workers.engine.catalog import Catalog, discover
+from workers.engine.loop import Engine, EngineSettings
+from workers.engine.ports import Backend
+from workers.engine.run import Report, RunSpec
+from workers.protocol import (
+    PREVIEW_BYTES_MAX,
+    PROTOCOL_VERSION,
+    Capabilities,
+    Device,
+    Health,
+    ModelOffer,
+    RefusedModel,
+    RunKey,
+    RunList,
+    RunOrder,
+)
+from workers.server.ledger import Entry, Ledger
+from workers.server.offers import complaints, offer_of
+from workers.server.problems import Refused
+from workers.server.settings import WorkerSettings
+
+_log = logging.getLogger(__name__)
+
+#: How often the models folder is looked through for what an operator put there.
+_RESCAN_SECONDS = 30.0
+
+
+class Worker:
+    """Takes runs, hands them to the engine, keeps what became of them. Use it as an async context manager."""
+
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        *,
+        builtin: dict[str, Path],
+        make_backend: Callable[[], Backend],
+        ledger: Ledger | None = None,
+    ) -> None:
+        self.settings = settings
+        self.instance_id = secrets.token_hex(8)
+        self.ledger = ledger or Ledger(time.monotonic)
+        self.ready = asyncio.Event()
+        #: Set when the process must end: it drains, or the engine died and whoever supervises it must start another.
+        self.ending = asyncio.Event()
+        self.has_died = False
+        self._builtin = builtin
+        self._catalog = Catalog()
+        self._draining = False
+        self._engine = Engine(
+            make_backend,
+            lambda: self._catalog.models,
+            EngineSettings(
+                max_batch=settings.max_batch,
+                models_in_memory=settings.models_in_memory,
+                preview_bytes=PREVIEW_BYTES_MAX,
+            ),
+            on_ready=lambda: self._from_engine(self.ready.set),
+            on_death=lambda _: self._from_engine(self._died),
+        )
+
+    async def __aenter__(self) -> Worker:
+        self._loop = asyncio.get_running_loop()
+        await self.rescan()
+        self._engine.start()
+        if self._catalog.models:
+            self._engine.preload(next(iter(self._catalog.models)))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        # The engine may be in the middle of a step or a load; joining it must not hold the loop.
+        await asyncio.to_thread(self._engine.stop)
+
+    def _from_engine(self, call: Callable[[], object]) -> None:
+        """Pass a word from the engine's threads to the loop."""
+        try:
+            self._loop.call_soon_threadsafe(call)
+        except RuntimeError:
+            # The loop is closed: the process is ending and nobody listens any more.
+            _log.debug("A word of the engine came after the end")
+
+    def _died(self) -> None:
+        self.has_died = True
+        self.ending.set()
+
+    async def rescan(self) -> None:
+        """Look through the models folder again."""
+        self._catalog = await asyncio.to_thread(discover, self.settings.models, self._builtin)
+
+    async def keep_rescanning(self) -> None:
+        """Look through the models folder for ever."""
+        while True:
+            await asyncio.sleep(_RESCAN_SECONDS)
+            await self.rescan()
+
+    @property
+    def health(self) -> Health:
+        """Whether runs are taken."""
+        status = "ready" if self.ready.is_set() else "starting"
+        status = "draining" if self._draining else status
+        status = "failed" if self.has_died else status
+        return Health(status=status, protocol_version=PROTOCOL_VERSION, instance_id=self.instance_id)
+
+    def capabilities(self) -> Capabilities:
+        """What is offered now. Raises Refused until the engine is up."""
+        facts = self._engine.facts
+        if facts is None:
+            raise _not_ready()
+        device = facts.device
+        return Capabilities(
+            protocol_version=PROTOCOL_VERSION,
+            worker_name=self.settings.name,
+            instance_id=self.instance_id,
+            software=_software(),
+            device=Device(
+                kind=device.kind,
+                name=device.name,
+                precision=device.precision,
+                memory_total=device.memory_total,
+                memory_free=device.memory_free,
+            ),
+            models=tuple(self._offer(name) for name in self._catalog.models),
+            refused_models=tuple(RefusedModel(name=name, reason=why) for name, why in self._catalog.refused.items()),
+            max_batch=self.settings.max_batch,
+            free_places=self._free_places,
+            previews=True,
+            draining=self._draining,
+        )
+
+    def _offer(self, name: str) -> ModelOffer:
+        facts = self._engine.facts
+        return offer_of(self._catalog.models[name], loaded=facts is not None and name in facts.loaded)
+
+    @property
+    def _free_places(self) -> int:
+        if self._draining or self.has_died:
+            return 0
+        return max(0, self.settings.max_batch - len(self.ledger.under_way))
+
+    def runs(self) -> RunList:
+        """Every run that is not acknowledged, oldest first."""
+        now = time.monotonic()
+        return RunList(instance_id=self.instance_id, runs=tuple(entry.status(now) for entry in self.ledger))
+
+    def find(self, key: RunKey) -> Entry:
+        """A run. Raises Refused for one that is not here."""
+        entry = self.ledger.get(key)
+        if entry is None:
+            raise Refused(HTTPStatus.NOT_FOUND, "unknown_run", f"There is no run {key}: never taken, acknowledged, or too long ago.")
+        return entry
+
+    def put(self, key: RunKey, order: RunOrder) -> tuple[Entry, bool]:
+        """Take a run, or find it taken: then False. Raises Refused."""
+        known = self.ledger.get(key)
+        if known is not None:
+            if known.order.params_hash != order.params_hash:
+                raise Refused(HTTPStatus.CONFLICT, "conflict", f"The run {key} was ordered with other parameters before.")
+            return known, False
+        self._refuse_stale(key)
+        # The newer lease has made the older one void, whether or not the newer order can be taken.
+        for older in self.ledger.of_job(key.job_id):
+            self.cancel(older, reason="superseded")
+        self._refuse_bad(order)
+        self._refuse_full()
+        return self._begin(key, order), True
+
+    def _begin(self, key: RunKey, order: RunOrder) -> Entry:
+        entry = self.ledger.add(key, order)
+
+        def tell(report: Report) -> None:
+            self._from_engine(lambda: self.ledger.apply(entry, report))
+
+        spec = RunSpec(
+            model=order.model,
+            prompt=order.prompt,
+            negative=order.negative,
+            width=order.width,
+            height=order.height,
+            steps=order.steps,
+            guidance=order.guidance,
+            seed=order.seed,
+            scheduler=order.scheduler or self._catalog.models[order.model].card.default_scheduler,
+            previews=order.previews,
+        )
+        entry.run = self._engine.submit(str(key), spec, tell, give_up_seconds=order.give_up_seconds)
+        return entry
+
+    def cancel(self, entry: Entry, *, reason: str) -> None:
+        """Ask for a run's end; it comes by itself, as an end of the entry."""
+        if entry.run is not None and not entry.has_ended:
+            entry.cancel_reason = entry.cancel_reason or reason
+            self._engine.cancel(entry.run)
+
+    def _refuse_stale(self, key: RunKey) -> None:
+        newest = max((entry.key.epoch for entry in self.ledger.of_job(key.job_id)), default=-1)
+        if newest > key.epoch:
+            detail = f"The job {key.job_id} was leased again since: epoch {newest} is here, {key.epoch} is not taken any more."
+            raise Refused(HTTPStatus.CONFLICT, "stale_epoch", detail)
+
+    def _refuse_bad(self, order: RunOrder) -> None:
+        if order.model not in self._catalog.models:
+            reason = self._catalog.refused.get(order.model, "There is no such model on this worker.")
+            raise Refused(HTTPStatus.UNPROCESSABLE_ENTITY, "unknown_model", f"{order.model}: {reason}")
+        fields = complaints(order, self._offer(order.model))
+        if fields:
+            raise Refused(HTTPStatus.UNPROCESSABLE_ENTITY, "bad_order", fields[0].detail, fields=fields)
+
+    def _refuse_full(self) -> None:
+        if self._draining or self.has_died:
+            detail = "This worker is ending and takes no more runs; others do."
+            raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, "draining", detail)
+        if not self.ready.is_set():
+            raise _not_ready()
+        if self._free_places < 1:
+            detail = f"All {self.settings.max_batch} places are taken; ask again when one is free."
+            raise Refused(HTTPStatus.TOO_MANY_REQUESTS, "full", detail)
+
+    def begin_draining(self) -> None:
+        """Take no more runs, finish those that are here, and end."""
+        self._draining = True
+        self.ending.set()
+
+    async def drained(self) -> None:
+        """Wait until every run has ended, and then, for `drain_seconds` at most, until every picture was fetched and acknowledged."""
+        while self.ledger.under_way:
+            await asyncio.sleep(0.05)
+        try:
+            async with asyncio.timeout(self.settings.drain_seconds):
+                while any(entry.pictures for entry in self.ledger):
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            _log.warning("Ending with results that no host has fetched")
+
+
+def _not_ready() -> Refused:
+    return Refused(HTTPStatus.SERVICE_UNAVAILABLE, "starting", "The worker is starting; ask again in a few seconds.")
+
+
+def _software() -> str:
+    try:
+        return f"darkroom {version('darkroom')}"
+    except PackageNotFoundError:
+        return "darkroom"
