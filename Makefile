@@ -1,0 +1,36 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`.
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= python3
+
+.PHONY: demo test quick lint bench clean
+
+demo: $(VENV)/.demo
+	@$(BIN)/darkroom demo $(if $(ONCE),--once)
+
+# Everything: lint, types, architecture, unit, contract (SQLite and a real PostgreSQL), integration, real processes.
+test: $(VENV)/.dev lint
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q
+
+# The everyday subset: no trained weights, no kills, no browser.
+quick: $(VENV)/.dev
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not slow"
+
+lint: $(VENV)/.dev
+	@$(BIN)/ruff check .
+	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/basedpyright --level error
+
+bench: $(VENV)/.dev
+	@for name in startup discord; do $(BIN)/python -m benchmarks.$$name $(if $(QUICK),--quick) || exit 1; done
+
+$(VENV)/.demo: pyproject.toml constraints.txt deploy/install.py
+	@$(PYTHON) deploy/install.py --venv $(VENV) --extras host,worker,rehearsal
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt deploy/install.py
+	@$(PYTHON) deploy/install.py --venv $(VENV) --extras host,worker,rehearsal,dev
+	@touch $@ $(VENV)/.demo
+
+clean:
+	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,1 @@
+"""The Discord door, and the host's composition root."""

@@ -1,0 +1,136 @@
+"""The ``darkroom`` command: host, worker, doctor, migrate, key, demo. Each part is imported only when it is asked for."""
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bot.settings import Settings, SettingsError, read_settings
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one subcommand and return its exit status."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments[:1] == ["worker"]:  # the worker has options of its own, and nothing else of ours is loaded there
+        from workers.server.cli import main as worker_main  # noqa: PLC0415  a worker's imports are not a host's
+
+        return worker_main(arguments[1:])
+    options = _parser().parse_args(arguments)
+    try:
+        return options.run(options)
+    except SettingsError as error:
+        print("These settings cannot be used:", *[f"  - {fault}" for fault in error.faults], sep="\n", file=sys.stderr)
+        print("They are read from .env and the environment; .env.example explains each.", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="darkroom", description="A self-hosted photo lab for communities.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _command(commands, "host", _host, "serve Discord and the web page, and send work to the GPUs")
+    _command(commands, "worker", _host, "make pictures on this machine (see `darkroom worker --help`)")
+    _command(commands, "doctor", _doctor, "say what is right and wrong in this set-up, and what to do")
+    _command(commands, "migrate", _migrate, "bring the database to this version's shape")
+    key = _command(commands, "key", _key, "make a key for the HTTP door")
+    key.add_argument("name", help="whose key it is: letters, digits, - and _")
+    demo = _command(commands, "demo", _demo, "the whole lab on this machine: rehearsal, bot, worker, page")
+    demo.add_argument("--once", action="store_true", help="show six members their pictures, then stop")
+    demo.add_argument("--folder", default="storage/demo", help="where the demo keeps its files")
+    return parser
+
+
+def _command(
+    commands: Any, name: str, run: Callable[[argparse.Namespace], int], description: str
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=description, description=description)
+    parser.set_defaults(run=run)
+    return parser
+
+
+def environment() -> Mapping[str, str | None]:
+    """``.env`` of the working folder, under the real environment's values."""
+    from dotenv import dotenv_values  # noqa: PLC0415  the worker's command needs none of it
+
+    return {**dotenv_values(".env"), **os.environ}  # noqa: TID251  the one place that reads the environment
+
+
+def _settings() -> Settings:
+    settings = read_settings(environment())
+    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+    for noisy in ("discord.client", "discord.gateway", "alembic.runtime.plugins", "uvicorn.access"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    return settings
+
+
+def _until_stopped(serve: Callable[[asyncio.Event], Coroutine[Any, Any, int]]) -> int:
+    """Run until SIGINT or SIGTERM asks to stop; a second one ends the process at once."""
+
+    async def run() -> int:
+        stop = asyncio.Event()
+
+        def asked() -> None:
+            if stop.is_set():
+                os._exit(130)  # crash-only: nothing depends on the rest of a clean shutdown
+            stop.set()
+
+        for name in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(name, asked)
+        return await serve(stop)
+
+    return asyncio.run(run())
+
+
+def _host(_: argparse.Namespace) -> int:
+    from bot.host import HostError, serve  # noqa: PLC0415  only a host loads discord.py and SQLAlchemy
+
+    settings = _settings()
+    try:
+        return _until_stopped(lambda stop: serve(settings, stop))
+    except HostError as error:
+        print(f"darkroom host: {error}", file=sys.stderr)
+        return 2
+
+
+def _doctor(_: argparse.Namespace) -> int:
+    from bot.doctor import examine  # noqa: PLC0415
+
+    return asyncio.run(examine(environment()))
+
+
+def _migrate(_: argparse.Namespace) -> int:
+    from database.migrate import migrate  # noqa: PLC0415
+
+    settings = _settings()
+    settings.storage.mkdir(parents=True, exist_ok=True)
+    asyncio.run(migrate(settings.ledger_url))
+    print("The database has this version's shape.")
+    return 0
+
+
+def _key(options: argparse.Namespace) -> int:
+    from gateway.auth import make_key  # noqa: PLC0415
+
+    try:
+        secret, line = make_key(options.name)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(f"The key, shown only this once:\n\n  {secret}\n\nAdd this to API_KEYS in .env and restart the host:\n\n  {line}\n")
+    return 0
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from bot.demo import show  # noqa: PLC0415
+
+    return _until_stopped(lambda stop: show(stop, once=options.once, folder=Path(options.folder)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
