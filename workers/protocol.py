@@ -1,55 +1,60 @@
 """The messages between a host and an engine worker, and the rules both sides keep.
 
 A worker serves one GPU (or a CPU). The host dials it. Both sides import this module, which knows pydantic and the
-standard library only. Every body is JSON (UTF-8); unknown fields, NaN, Infinity and numbers written as strings are refused.
+standard library only. Every body is JSON (UTF-8); unknown fields, NaN, Infinity and numbers written as strings are
+refused.
 
 Authorization
     ``Authorization: Bearer <token>`` on every route but ``GET /health``. A worker started without a token listens on
-    loopback alone and then takes requests without the header.
+    loopback alone, takes requests without the header, and refuses those of web pages (403 ``forbidden``).
 
 Run key
-    ``{job_id}.{epoch}``, for example ``01J9ZK3V.3``: `RunKey`. One key names one run for ever. A run of the same job with a
-    higher epoch cancels the older one here (the host has leased the job anew); a lower epoch is refused (``stale_epoch``).
+    ``{job_id}.{epoch}``, for example ``01J9ZK3V.3``: `RunKey`. One key names one run for ever. A run of the same job
+    with a higher epoch cancels the older one here (the host has leased the job anew); a lower epoch is refused
+    (``stale_epoch``).
 
 Routes
-    ========  ==================================  ======================================================================
-    GET       /health                             200 `Health` when runs are accepted, else 503 `Health` (starting,
-                                                  draining, failed). Needs no token and tells nothing else
-    GET       /v1/capabilities                    200 `Capabilities`; 503 `Problem` ``starting`` until torch is up
-    PUT       /v1/runs/{key}                      body `RunOrder` -> 202 `RunStatus` (taken), 200 `RunStatus` (the same
-                                                  key and params_hash again: what became of it, nothing starts twice),
-                                                  409 ``conflict`` (the same key, another params_hash) or ``stale_epoch``,
-                                                  422 ``bad_order`` or ``unknown_model``, 429 ``full``, 503 ``draining``/``starting``
-    GET       /v1/runs                            200 `RunList`: everything not yet acknowledged, for adoption
-    GET       /v1/runs/{key}                      200 `RunStatus`, 404 ``unknown_run``
-    GET       /v1/runs/{key}/events               200 NDJSON stream of `RunEvent`, 404
-    GET       /v1/runs/{key}/pictures/{index}     200 the bytes (``ETag`` is the quoted sha256), 404 ``unknown_run``/
-                                                  ``unknown_picture``, 409 ``not_finished``
-    POST      /v1/runs/{key}/ack                  204; the result is freed. Once more, or an unknown key: 204 too.
-                                                  409 ``not_finished`` while it lives: cancel first
-    DELETE    /v1/runs/{key}                      200 `RunStatus` once the run truly stopped (``cancelled``, or ``finished``
-                                                  or ``failed`` where that came first); 202 `RunStatus` where it did not stop
-                                                  within 10 s; 404. It does not acknowledge
-    ========  ==================================  ======================================================================
+    ====== ================================= =======================================================================
+    GET    /health                           200 `Health` when runs are accepted, else 503 `Health` (starting,
+                                             draining, failed). Needs no token and tells nothing else
+    GET    /v1/capabilities                  200 `Capabilities`; 503 ``starting`` until torch is up
+    PUT    /v1/runs/{key}                    body `RunOrder` -> 202 `RunStatus` (taken); 200 `RunStatus` (the same key
+                                             and params_hash again: what became of it, nothing starts twice);
+                                             409 ``conflict`` (the same key, another params_hash), ``stale_epoch``;
+                                             422 ``bad_order``, ``unknown_model``; 429 ``full``;
+                                             503 ``draining``, ``starting``
+    GET    /v1/runs                          200 `RunList`: everything not yet acknowledged, for adoption
+    GET    /v1/runs/{key}                    200 `RunStatus`; 404 ``unknown_run``
+    GET    /v1/runs/{key}/events             200 NDJSON stream of `RunEvent`; 404; 429 ``too_many_streams``
+    GET    /v1/runs/{key}/pictures/{index}   200 the bytes (``ETag`` is the quoted sha256); 404 ``unknown_run``,
+                                             ``unknown_picture``; 409 ``not_finished``
+    POST   /v1/runs/{key}/ack                204; the result is freed. Once more, or an unknown key: 204 too.
+                                             409 ``not_finished`` while it lives: cancel first
+    DELETE /v1/runs/{key}                    200 `RunStatus` once the run truly stopped (``cancelled``, or ``finished``
+                                             or ``failed`` where that came first); 202 `RunStatus` where it did not
+                                             stop within 10 s; 404. It does not acknowledge
+    ====== ================================= =======================================================================
     Anything else, and every 4xx and 5xx: a `Problem`. 401 ``unauthorized``, 413 ``too_large``, 400 ``malformed``.
 
 Event stream
-    One JSON object a line, each a `RunEvent` (told apart by ``type``). At each connection the present state is told first:
-    ``accepted``, then the newest ``progressed`` if there was one, then the end if it came: a reconnect loses nothing, and
-    no cursor is needed. ``progressed`` may be skipped (the newest wins, a slow reader never holds up the engine); the end
-    never is, and the worker closes the stream after it. ``heartbeat`` comes every 3 s of silence: 30 s without a line means the
-    connection is dead. ``sequence`` rises within one run and is the same for all readers.
+    One JSON object a line, each a `RunEvent` (told apart by ``type``). At each connection the present state is told
+    first: ``accepted``, then the newest ``progressed`` if there was one, or the end if it came: a reconnect loses
+    nothing, and no cursor is needed. ``progressed`` may be skipped (the newest wins, a slow reader never holds up the
+    engine); the end never is, and the worker closes the stream after it. ``heartbeat`` comes every 3 s of silence: 30 s
+    without a line means the connection is dead. ``sequence`` rises within one run and is the same for all readers.
 
 Ends
-    ``finished`` has the pictures' digests; fetch the bytes, check them, store them, then ``ack``. ``failed`` has a `FailureKind`:
-    ``job`` (the order itself cannot be done; do not retry), ``infra`` (this worker's fault; retry elsewhere),
-    ``out_of_memory`` (too large for this worker even alone; retry where there is more memory). ``cancelled`` is the answer to a
-    DELETE, to a newer epoch, and to nothing else. Ends are kept until acknowledged, at most 30 minutes (`RESULT_TTL_SECONDS`)
-    and at most `RESULTS_BYTES_MAX`, the oldest going first.
+    ``finished`` has the pictures' digests; fetch the bytes, check them, store them, then ``ack``. ``failed`` has a
+    `FailureKind`: ``job`` (the order itself cannot be done; do not retry), ``infra`` (this worker's fault; retry
+    elsewhere), ``out_of_memory`` (too large for this worker even alone; retry where there is more memory).
+    ``cancelled`` is the answer to a DELETE, to a newer epoch, and to nothing else. Acknowledge every end. Ends are kept
+    until then, at most 30 minutes (`RESULT_TTL_SECONDS`) and `RESULTS_BYTES_MAX`, the oldest going first.
 
 Restart
-    ``Capabilities.instance_id`` and ``Health.instance_id`` are new at each process start: another value means that all runs of the
-    old one are gone and must be leased anew. A run unknown to a worker with the same instance_id was acknowledged or expired.
+    ``instance_id`` in `Capabilities`, `Health` and `RunList` is new at each process start: another value means that all
+    runs of the old one are gone and must be leased anew. A run unknown to a worker with the same instance_id was never
+    taken, was acknowledged, or expired. A worker that is told to end (SIGTERM) takes no more runs, finishes those it
+    has, waits a little for their pictures to be fetched, and exits.
 """
 
 from __future__ import annotations
@@ -166,10 +171,10 @@ class RunOrder(Message):
     scheduler: NameText | None = None
     #: Whether `Progressed.preview_b64` is wanted.
     previews: bool = True
-    #: Seconds from now after which the run gives up by itself (``failed``, code ``deadline``, kind ``infra``): a worker
-    #: that lost its host must not compute for ever. Not part of what makes two orders the same.
+    #: Seconds from now after which the run gives up by itself (``failed``, code ``deadline``, kind ``infra``): a
+    #: worker that lost its host must not compute for ever. Not part of what makes two orders the same.
     give_up_seconds: Annotated[float, Field(gt=0, le=86_400)] | None = None
-    #: Says whether two orders under one key are the same: compared, never computed, by the worker. `order_hash` makes one.
+    #: Says whether two orders under one key are the same; compared, never computed, by the worker. See `order_hash`.
     params_hash: HashText
 
 

@@ -51,7 +51,7 @@ class Catalog:
 
 
 def discover(folder: Path | None, builtin: Mapping[str, Path]) -> Catalog:
-    """Look through `folder` (which may be missing) and the built-in models. An operator's model of a built-in's name wins."""
+    """Look through `folder` (which may be missing) and the built-in models. An operator's own of the same name wins."""
     models: dict[str, ModelSource] = {}
     refused: dict[str, str] = {}
     for name, path in [*builtin.items(), *_candidates(folder)]:

@@ -29,7 +29,7 @@ from workers.engine.run import Broken, Developing, Made, Preview, Progress, Run,
 
 _log = logging.getLogger(__name__)
 
-#: A waiting run that was passed over for so long holds back younger runs, so that the pass it waits for drains.
+#: A waiting run passed over for so long holds back younger runs, so that the pass it waits for drains.
 PATIENCE_SECONDS = 10.0
 _STOPPED = RunFailure("engine_stopped", "The worker was stopped.", blame="infra")
 #: How often an engine without runs in a pass looks at deadlines and at what is loading.
@@ -38,7 +38,7 @@ _LOOK_SECONDS = 0.25
 
 @dataclass(frozen=True, kw_only=True)
 class EngineSettings:
-    """What an operator chooses. `preview_bytes` is the largest preview, `preview_seconds` the least time between two."""
+    """What an operator chooses. A preview has at most `preview_bytes` and follows its last after `preview_seconds`."""
 
     max_batch: int = 8
     models_in_memory: int = 2
@@ -147,7 +147,7 @@ class Engine:
             while not self._stopping:
                 self._listen()
                 self._turn()
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - the last thing this thread does is to say that it died
             _log.critical("The engine died", exc_info=error)
             self._end(RunFailure("engine_error", f"The engine died of {type(error).__name__}.", blame="infra"))
             self._on_death(error)
@@ -271,7 +271,9 @@ class Engine:
     def _ask_for(self, run: Run, *, in_use: set[str]) -> None:
         source = self._sources().get(run.spec.model)
         if source is None:
-            failure = RunFailure("model_unavailable", f"The model {run.spec.model} is not here any more.", blame="infra")
+            failure = RunFailure(
+                "model_unavailable", f"The model {run.spec.model} is not here any more.", blame="infra"
+            )
             self._leave(run, Broken(failure=failure))
         else:
             self._residents.want(source, in_use=in_use)

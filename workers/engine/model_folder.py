@@ -26,10 +26,14 @@ _SIDE_LIMIT = 4096
 def check(folder: Path) -> None:
     """Raise ModelUnreadable unless the folder is a Stable Diffusion 1.x model with safetensors weights."""
     if not (folder / "model_index.json").is_file():
-        raise ModelUnreadable("It has no model_index.json: put a model in the diffusers layout here, or one .safetensors file.")
+        raise ModelUnreadable(
+            "It has no model_index.json: put a model in the diffusers layout here, or one .safetensors file."
+        )
     index = read_json(folder / "model_index.json")
     if index.get("_class_name") not in _PIPELINES:
-        raise ModelUnreadable(f"It is a {str(index.get('_class_name'))[:60]}; this worker serves the Stable Diffusion 1.x family.")
+        raise ModelUnreadable(
+            f"It is a {str(index.get('_class_name'))[:60]}; this worker serves the Stable Diffusion 1.x family."
+        )
     for part, allowed in PARTS.items():
         named = index.get(part)
         if not (isinstance(named, list) and len(named) == 2 and named[1] in allowed):
@@ -44,7 +48,13 @@ def check_unet(config: dict[str, Any]) -> None:
     """Raise ModelUnreadable for a denoiser that needs more than latents, time and text."""
     if config.get("in_channels", 4) != config.get("out_channels", 4):
         raise ModelUnreadable("It is an inpainting or edit model; this worker serves text to image only.")
-    for field in ("addition_embed_type", "class_embed_type", "num_class_embeds", "encoder_hid_dim_type", "time_cond_proj_dim"):
+    for field in (
+        "addition_embed_type",
+        "class_embed_type",
+        "num_class_embeds",
+        "encoder_hid_dim_type",
+        "time_cond_proj_dim",
+    ):
         if config.get(field) is not None:
             raise ModelUnreadable(f"Its denoiser needs {field}, which the Stable Diffusion 1.x family does not have.")
 
@@ -81,7 +91,9 @@ def shape(folder: Path) -> ModelShape:
         levels = len(unet["block_out_channels"])
         size = unet["sample_size"]
         height, width = (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
-        return _shape(folder, cell, cell * 2 ** (levels - 1), width * cell, height * cell, int(unet.get("in_channels", 4)))
+        return _shape(
+            folder, cell, cell * 2 ** (levels - 1), width * cell, height * cell, int(unet.get("in_channels", 4))
+        )
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise ModelUnreadable(f"Its unet or vae config.json lacks or mistakes a size: {error!r}.") from error
 

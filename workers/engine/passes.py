@@ -1,7 +1,7 @@
 """Doing one thing for many runs so that one run's trouble stays its own.
 
-Work that fails for several runs is done again for each half of them: out of memory costs nobody the job (and the size that
-fits is remembered), and a run that breaks whatever it takes part in is found and fails alone.
+Work that fails for several runs is done again for each half of them: out of memory costs nobody the job (and the size
+that fits is remembered), and a run that breaks whatever it takes part in is found and fails alone.
 """
 
 from __future__ import annotations
@@ -138,13 +138,22 @@ class Workbench:
         if len(items) == 1:
             return self._halving(work, items, too_many=too_many) if again else [failure]
         middle = len(items) // 2
-        return [*self._halving(work, items[:middle], too_many=too_many), *self._halving(work, items[middle:], too_many=too_many)]
+        return [
+            *self._halving(work, items[:middle], too_many=too_many),
+            *self._halving(work, items[middle:], too_many=too_many),
+        ]
 
     @staticmethod
     def _blamed(error: Exception, *, no_memory: bool) -> RunFailure:
         if isinstance(error, RunFailure):
             return error
         if no_memory:
-            return RunFailure("out_of_memory", "This picture does not fit into the worker's memory, even alone.", blame="out_of_memory")
+            return RunFailure(
+                "out_of_memory",
+                "This picture does not fit into the worker's memory, even alone.",
+                blame="out_of_memory",
+            )
         _log.error("A run failed in the engine", exc_info=error)
-        return RunFailure("engine_error", f"The engine raised {type(error).__name__}; the worker's log says more.", blame="infra")
+        return RunFailure(
+            "engine_error", f"The engine raised {type(error).__name__}; the worker's log says more.", blame="infra"
+        )

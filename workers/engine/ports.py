@@ -1,4 +1,4 @@
-"""The port through which the loop reaches torch. `backend.TorchBackend` is the real one; tests of the loop bring their own."""
+"""The port through which the loop reaches torch: `backend.TorchBackend`, or what tests of the loop bring."""
 
 from __future__ import annotations
 

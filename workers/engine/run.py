@@ -78,8 +78,8 @@ class Stopped:
 
 
 Report = Progress | Preview | Developing | Made | Broken | Stopped
-#: Called on the engine's threads; must return at once and never raise. One of `Made`, `Broken` and `Stopped` comes, once;
-#: nothing after it means anything (a `Preview` may straggle).
+#: Called on the engine's threads; must return at once and never raise. One of `Made`, `Broken` and `Stopped` comes,
+#: once; nothing after it means anything (a `Preview` may straggle).
 Tell = Callable[[Report], None]
 
 

@@ -1,4 +1,4 @@
-"""The noise schedules that a request may name. Each run gets a scheduler object of its own: they keep state between steps.
+"""The noise schedules that a request may name. Each run gets an object of its own: they keep state between steps.
 
 Only classes that draw their noise from the generator they are given, and keep all else in themselves, are here: with
 those a picture made in company equals the picture made alone. The parity tests run every name.
@@ -59,7 +59,11 @@ def why_not(name: str) -> str | None:
         return None
     reason = _REFUSED.get(name)
     known = ", ".join(NAMES)
-    return f"The scheduler {name!r} is not offered: {reason}." if reason else f"There is no scheduler {name!r}. Known: {known}."
+    return (
+        f"The scheduler {name!r} is not offered: {reason}."
+        if reason
+        else f"There is no scheduler {name!r}. Known: {known}."
+    )
 
 
 def make(own: Any, name: str | None) -> Any:

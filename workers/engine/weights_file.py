@@ -68,11 +68,15 @@ def _tensor(name: str, key: str, entry: Any) -> tuple[Tensor, tuple[int, int]]:
         dtype, shape, (start, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
         sound = all(type(number) is int and number >= 0 for number in (*shape, start, end)) and len(shape) <= 8
         sound = sound and end - start == (prod(shape) * _BITS[dtype] + 7) // 8
-    except (KeyError, TypeError, ValueError):
-        sound = False
+    except (KeyError, TypeError, ValueError) as error:
+        raise _wrong(name, key) from error
     if not sound:
-        raise ModelUnreadable(f"{name} is broken: its header is wrong about the tensor {key[:80]!r}.")
+        raise _wrong(name, key)
     return Tensor(dtype=dtype, shape=tuple(shape)), (start, end)
+
+
+def _wrong(name: str, key: str) -> ModelUnreadable:
+    return ModelUnreadable(f"{name} is broken: its header is wrong about the tensor {key[:80]!r}.")
 
 
 def _check_cover(name: str, spans: list[tuple[int, int]], data_bytes: int) -> None:

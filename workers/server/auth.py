@@ -32,7 +32,9 @@ def _refuse_strangers(request: web.Request, token: str) -> None:
     same = hmac.compare_digest(given.strip().encode("utf-8", "surrogateescape"), token.encode())
     if scheme.lower() != "bearer" or not same:
         raise Refused(
-            HTTPStatus.UNAUTHORIZED, "unauthorized", "This worker needs its token: send it as `Authorization: Bearer <token>`."
+            HTTPStatus.UNAUTHORIZED,
+            "unauthorized",
+            "This worker needs its token: send it as `Authorization: Bearer <token>`.",
         )
 
 
@@ -40,5 +42,5 @@ def _refuse_browsers(request: web.Request) -> None:
     """A page on the internet can make a browser here post to loopback, or come under a name that it points there."""
     host = request.url.host or ""
     if "Origin" in request.headers or not is_loopback(host):
-        detail = "Without a token this worker answers programs on its own machine, under a loopback address, and no web pages."
+        detail = "Without a token this worker answers programs on its own machine, by a loopback address; no web pages."
         raise Refused(HTTPStatus.FORBIDDEN, "forbidden", detail)

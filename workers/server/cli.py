@@ -10,7 +10,7 @@ import platform
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from workers.server.settings import SettingsRefused, WorkerSettings
 
@@ -22,17 +22,34 @@ TOKEN_VARIABLE = "DARKROOM_WORKER_TOKEN"  # noqa: S105 - the name of the variabl
 
 def parser() -> argparse.ArgumentParser:
     """The options, for `main` and for whoever documents them."""
-    made = argparse.ArgumentParser(prog="darkroom worker", description="Make pictures on this machine's GPU or CPU for a darkroom host.")
-    made.add_argument("--host", default="127.0.0.1", help="address to listen on; off loopback a token is needed (127.0.0.1)")
+    made = argparse.ArgumentParser(
+        prog="darkroom worker", description="Make pictures on this machine's GPU or CPU for a darkroom host."
+    )
+    made.add_argument(
+        "--host", default="127.0.0.1", help="address to listen on; off loopback a token is needed (127.0.0.1)"
+    )
     made.add_argument("--port", type=int, default=7870, help="port to listen on, 0 for any (7870)")
-    made.add_argument("--models", type=Path, default=Path("models"), help="folder with models in diffusers layout or .safetensors (models)")
-    made.add_argument("--name", default=platform.node() or "worker", help="what the host calls this worker (this machine's name)")
-    made.add_argument("--token", help=f"what the host must send; better set {TOKEN_VARIABLE}, which other users cannot see")
+    made.add_argument(
+        "--models",
+        type=Path,
+        default=Path("models"),
+        help="folder with models in diffusers layout or .safetensors (models)",
+    )
+    made.add_argument(
+        "--name", default=platform.node() or "worker", help="what the host calls this worker (this machine's name)"
+    )
+    made.add_argument(
+        "--token", help=f"what the host must send; better set {TOKEN_VARIABLE}, which other users cannot see"
+    )
     made.add_argument("--threads", type=int, help="CPU threads for the model (torch decides)")
     made.add_argument("--max-batch", type=int, default=8, help="the most pictures made at once (8)")
     made.add_argument("--models-in-memory", type=int, default=2, help="how many models stay loaded (2)")
-    made.add_argument("--device", choices=("auto", "cuda", "rocm", "mps", "cpu"), default="auto", help="what to compute on (auto)")
-    made.add_argument("--no-house-model", action="store_true", help="do not offer the small model that comes with darkroom")
+    made.add_argument(
+        "--device", choices=("auto", "cuda", "rocm", "mps", "cpu"), default="auto", help="what to compute on (auto)"
+    )
+    made.add_argument(
+        "--no-house-model", action="store_true", help="do not offer the small model that comes with darkroom"
+    )
     return made
 
 
@@ -74,14 +91,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     from workers.server.serve import serve
 
     try:
-        settings = settings_of(options, os.environ)
+        settings = settings_of(options, os.environ)  # noqa: TID251 - this is where a worker's settings are read
         builtin = {} if options.no_house_model else builtin_models()
-        return asyncio.run(serve(settings, builtin=builtin, make_backend=lambda: _backend(settings), announce=_announce))
+        return asyncio.run(
+            serve(
+                settings,
+                builtin=builtin,
+                make_backend=lambda: _backend(settings),
+                announce=lambda line: _say(line, sys.stdout),
+            )
+        )
     except SettingsRefused as refused:
-        print(f"darkroom worker: {refused}", file=sys.stderr)
+        _say(str(refused), sys.stderr)
         return 2
     except OSError as error:
-        print(f"darkroom worker: cannot listen on {options.host}:{options.port}: {error.strerror or error}", file=sys.stderr)
+        _say(f"cannot listen on {options.host}:{options.port}: {error.strerror or error}", sys.stderr)
         return 1
 
 
@@ -92,5 +116,5 @@ def _backend(settings: WorkerSettings) -> Backend:
     return TorchBackend(device=settings.device, threads=settings.threads)
 
 
-def _announce(line: str) -> None:
-    print(f"darkroom worker: {line}", flush=True)
+def _say(line: str, where: TextIO) -> None:
+    print(f"darkroom worker: {line}", file=where, flush=True)  # noqa: T201 - a command line speaks by printing

@@ -1,7 +1,7 @@
 """The runs of this worker, from their arrival until their host has acknowledged the end. Lives on the event loop alone.
 
-Whoever watches a run waits for it to change and reads its newest state: nothing is queued for a slow reader, progress is
-skipped, an end is not.
+Whoever watches a run waits for it to change and reads its newest state: nothing is queued for a slow reader, progress
+is skipped, an end is not.
 """
 
 from __future__ import annotations
@@ -117,6 +117,7 @@ class Ledger:
         self._ttl = ttl_seconds
         self._bytes_max = bytes_max
         self._entries: dict[RunKey, Entry] = {}
+        self._changed = asyncio.Event()
 
     def __iter__(self) -> Iterator[Entry]:
         self._forget_stale()
@@ -145,6 +146,15 @@ class Ledger:
     def drop(self, key: RunKey) -> None:
         """Forget an entry."""
         self._entries.pop(key, None)
+        self._change()
+
+    async def changed(self) -> None:
+        """Wait until a run ends or is forgotten."""
+        await self._changed.wait()
+
+    def _change(self) -> None:
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
 
     def apply(self, entry: Entry, report: Report) -> None:
         """Write down what the engine told. What comes after an end has no meaning."""
@@ -180,10 +190,13 @@ class Ledger:
             case Stopped():
                 entry.state = RunState.CANCELLED
                 entry.end = Cancelled(sequence=entry.sequence + 1, reason=entry.cancel_reason or "requested")
+        self._change()
 
     def _forget_stale(self) -> None:
         horizon = self._clock() - self._ttl
-        for key in [key for key, entry in self._entries.items() if entry.ended_at is not None and entry.ended_at < horizon]:
+        for key in [
+            key for key, entry in self._entries.items() if entry.ended_at is not None and entry.ended_at < horizon
+        ]:
             del self._entries[key]
 
     def _keep_within_bytes(self) -> None:

@@ -60,7 +60,9 @@ async def _say_ready(worker: Worker, announce: Callable[[str], None]) -> None:
     await worker.ready.wait()
     can = worker.capabilities()
     models = ", ".join(model.name for model in can.models) or "none: put one into the models folder"
-    announce(f"ready: {can.worker_name} on {can.device.kind} ({can.device.name}, {can.device.precision}); models: {models}")
+    announce(
+        f"ready: {can.worker_name} on {can.device.kind} ({can.device.name}, {can.device.precision}); models: {models}"
+    )
     for refused in can.refused_models:
         announce(f"not served: {refused.name}: {refused.reason}")
 

@@ -1,4 +1,4 @@
-"""The worker's use cases, between the HTTP routes and the engine. Lives on the event loop; the engine on its own thread."""
+"""The worker's use cases, between the HTTP routes and the engine. Lives on the event loop, the engine on its thread."""
 
 from __future__ import annotations
 
@@ -158,7 +158,8 @@ class Worker:
         """A run. Raises Refused for one that is not here."""
         entry = self.ledger.get(key)
         if entry is None:
-            raise Refused(HTTPStatus.NOT_FOUND, "unknown_run", f"There is no run {key}: never taken, acknowledged, or too long ago.")
+            detail = f"There is no run {key}: never taken, acknowledged, or too long ago."
+            raise Refused(HTTPStatus.NOT_FOUND, "unknown_run", detail)
         return entry
 
     def put(self, key: RunKey, order: RunOrder) -> tuple[Entry, bool]:
@@ -166,7 +167,8 @@ class Worker:
         known = self.ledger.get(key)
         if known is not None:
             if known.order.params_hash != order.params_hash:
-                raise Refused(HTTPStatus.CONFLICT, "conflict", f"The run {key} was ordered with other parameters before.")
+                detail = f"The run {key} was ordered with other parameters before."
+                raise Refused(HTTPStatus.CONFLICT, "conflict", detail)
             return known, False
         self._refuse_stale(key)
         # The newer lease has made the older one void, whether or not the newer order can be taken.
@@ -206,7 +208,7 @@ class Worker:
     def _refuse_stale(self, key: RunKey) -> None:
         newest = max((entry.key.epoch for entry in self.ledger.of_job(key.job_id)), default=-1)
         if newest > key.epoch:
-            detail = f"The job {key.job_id} was leased again since: epoch {newest} is here, {key.epoch} is not taken any more."
+            detail = f"The job {key.job_id} was leased again since: epoch {newest} is here, {key.epoch} comes too late."
             raise Refused(HTTPStatus.CONFLICT, "stale_epoch", detail)
 
     def _refuse_bad(self, order: RunOrder) -> None:
@@ -233,13 +235,13 @@ class Worker:
         self.ending.set()
 
     async def drained(self) -> None:
-        """Wait until every run has ended, and then, for `drain_seconds` at most, until every picture was fetched and acknowledged."""
+        """Wait until every run has ended, then until every picture was acknowledged, for `drain_seconds` at most."""
         while self.ledger.under_way:
-            await asyncio.sleep(0.05)
+            await self.ledger.changed()
         try:
             async with asyncio.timeout(self.settings.drain_seconds):
                 while any(entry.pictures for entry in self.ledger):
-                    await asyncio.sleep(0.05)
+                    await self.ledger.changed()
         except TimeoutError:
             _log.warning("Ending with results that no host has fetched")
 

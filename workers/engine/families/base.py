@@ -1,8 +1,8 @@
 """The one shape of all model families: prepare, denoise, step, decode.
 
-What a family must keep so that a picture made in company equals the picture made alone: everything that changes while a
-run is made is in its own state (latents, generator, scheduler copy, embeddings); `denoise` changes nothing, so it can be
-repeated in smaller parts; noise is drawn from the state's own generator, never for a batch.
+What a family must keep so that a picture made in company equals the picture made alone: everything that changes while
+a run is made is in its own state (latents, generator, scheduler copy, embeddings); `denoise` changes nothing, so it can
+be repeated in smaller parts; noise is drawn from the state's own generator, never for a batch.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Prompts for the CLIP text encoders of the Stable Diffusion families.
 
-A prompt that fits is encoded exactly as the stock pipeline does. A longer one is read in several windows, each with its own begin
-and end, and their states are laid end to end; what is beyond the last window is cut and said so.
+A prompt that fits is encoded exactly as the stock pipeline does. A longer one is read in several windows, each with its
+own begin and end, and their states are laid end to end; what is beyond the last window is cut and said so.
 """
 
 from __future__ import annotations
@@ -69,7 +69,9 @@ class ClipText:
     def _windows(self, text: str) -> tuple[list[list[int]], bool]:
         """The token ids of each window, and whether something was cut."""
         room = self._window - 2
-        ids = self._tokenizer(text, add_special_tokens=False, truncation=True, max_length=WINDOWS_MAX * room + 1).input_ids
+        ids = self._tokenizer(
+            text, add_special_tokens=False, truncation=True, max_length=WINDOWS_MAX * room + 1
+        ).input_ids
         if len(ids) <= room:
             return [self._stock(text)], False
         cut = len(ids) > WINDOWS_MAX * room

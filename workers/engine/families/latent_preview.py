@@ -38,7 +38,7 @@ class LatentPreview:
 
 @torch.inference_mode()
 def _measured(vae: Any, channels: int, *, side: int = 16, pictures: int = 2) -> torch.Tensor:
-    """Fit colours to latents on noise that this decoder has decoded; a few hundred cells settle C + 1 numbers a colour."""
+    """Fit colours to latents on noise that this decoder decoded; hundreds of cells settle C + 1 numbers a colour."""
     generator = torch.Generator("cpu").manual_seed(0)
     latents = torch.randn((pictures, channels, side, side), generator=generator) * 0.6
     image = vae.decode((latents / vae.config.scaling_factor).to(vae.device, vae.dtype), return_dict=False)[0]

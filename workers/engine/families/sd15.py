@@ -66,7 +66,9 @@ class Denoising:
 class StableDiffusion15:
     """A loaded model of the family."""
 
-    def __init__(self, *, unet: Any, vae: Any, text: ClipText, scheduler: Any, pixels_per_cell: int, device: torch.device) -> None:
+    def __init__(
+        self, *, unet: Any, vae: Any, text: ClipText, scheduler: Any, pixels_per_cell: int, device: torch.device
+    ) -> None:
         self._unet = unet
         self._vae = vae
         self._text = text
@@ -135,8 +137,10 @@ class StableDiffusion15:
             return_dict=False,
         )[0]
         if out.shape[0] != len(rows):
-            # A cache hook that remembers an older batch does this without an error; it would hand out a neighbour's pixels.
-            raise RunFailure("engine_error", "The denoiser returned another number of rows than it was given.", blame="infra")
+            # A cache hook that remembers an older batch does this silently; it would hand out a neighbour's pixels.
+            raise RunFailure(
+                "engine_error", "The denoiser returned another number of rows than it was given.", blame="infra"
+            )
         return out.to(torch.float32)
 
     @staticmethod

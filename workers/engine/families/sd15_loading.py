@@ -73,7 +73,9 @@ def _scheduler(source: ModelSource) -> Any:
 
     folder = source.config_folder
     named = model_folder.read_json(folder / "scheduler" / "scheduler_config.json").get("_class_name", "")
-    kind = getattr(diffusers, named if isinstance(named, str) and named.endswith("Scheduler") else "DDIMScheduler", None)
+    kind = getattr(
+        diffusers, named if isinstance(named, str) and named.endswith("Scheduler") else "DDIMScheduler", None
+    )
     kind = kind or diffusers.DDIMScheduler
     return kind.from_pretrained(str(folder), subfolder="scheduler", local_files_only=True)
 
@@ -100,4 +102,6 @@ def _check_cells(source: ModelSource, vae: Any, channels: int) -> None:
     made = tuple(vae.decode(probe, return_dict=False)[0].shape[2:])
     wanted = cells * source.shape.pixels_per_cell
     if made != (wanted, wanted):
-        raise ModelUnreadable(f"The model {source.name} decodes {cells} cells to {made[0]} pixels, its configuration says {wanted}.")
+        raise ModelUnreadable(
+            f"The model {source.name} decodes {cells} cells to {made[0]} pixels, its configuration says {wanted}."
+        )
