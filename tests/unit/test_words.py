@@ -1,0 +1,66 @@
+"""The catalogue: every sentence in every language, figures as data, none missing and none unused."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from jobs import errors
+from jobs.words import LANGUAGES, CatalogueError, _read, catalogue, duration, explain, language_of, say
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_every_sentence_has_every_language():
+    for key, forms in catalogue().items():
+        assert {form.split(".")[-1] for form in forms} == set(LANGUAGES), key
+        assert all(text.strip() for text in forms.values()), key
+
+
+def test_a_missing_language_and_a_differing_figure_are_refused():
+    with pytest.raises(CatalogueError, match="needs the forms"):
+        _read("x.toml", {"a": {"b": {"en": "only"}}}, {})
+    with pytest.raises(CatalogueError, match="other figures"):
+        _read("x.toml", {"a": {"b": {"en": "{x}", "es": "{y}"}}}, {})
+
+
+def test_figures_are_inserted_once_and_never_interpreted():
+    text = say("error.unknown_model", "en", model="{models}{0.__class__}%(x)s", models="house")
+    assert "{models}{0.__class__}%(x)s" in text
+
+
+def test_plurals_follow_n():
+    assert say("why.fair", "en", n=1).startswith("1 person ")
+    assert say("why.fair", "es-ES", n=2) == "Antes van 2 personas que han usado menos tiempo."
+
+
+@pytest.mark.parametrize(("locale", "language"), [("es-419", "es"), ("es-ES", "es"), ("en-US", "en"), ("de", "en"), (None, "en"), ("", "en")])
+def test_locales_find_their_language(locale, language):
+    assert language_of(locale) == language
+
+
+def test_an_error_without_a_sentence_gets_the_general_one():
+    assert explain(errors.DarkroomError("no such code"), "en") == say("error.unknown", "en")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(3, "a few seconds"), (12, "10 s"), (33, "35 s"), (58, "1 min"), (90, "1½ min"), (595, "10 min"), (700, "12 min")]
+)
+def test_durations_are_said_as_people_say_them(seconds, text):
+    assert duration(seconds, "en") == text
+
+
+def test_every_sentence_is_used_and_every_used_one_exists():
+    code = "\n".join(
+        path.read_text(encoding="utf-8")
+        for folder in ("jobs", "bot", "gateway", "workers", "database")
+        for path in (ROOT / folder).rglob("*")
+        if path.suffix in (".py", ".js", ".html") and "tests" not in path.parts
+    )
+    sections = {key.split(".")[0] for key in catalogue()}
+    literal = set(re.findall(r"""["'`]((?:%s)\.[a-z0-9_]+)["'`]""" % "|".join(sections), code))
+    built = set(re.findall(r"""["'`]((?:%s)\.)[{$"'`]""" % "|".join(sections), code))  # f"error.{code}", `why.${code}`
+    unknown = {key for key in literal if key not in catalogue()}
+    unused = {key for key in catalogue() if key not in literal and not key.startswith(tuple(built) or ("\0",))}
+    assert not unknown
+    assert not unused
