@@ -1,0 +1,196 @@
+"""A worker without a GPU, speaking the worker protocol over real HTTP, that misbehaves on demand.
+
+It draws a flat picture in a colour of its prompt, so that tests can tell pictures apart. Faults by name: ``500``, ``html``,
+``hang`` (accepts, never moves), ``truncated``, ``wrong_size``, ``wrong_digest``, ``drop_stream``, ``oom``, ``refuse``, ``full``,
+``die`` (forgets everything).
+"""
+
+import asyncio
+import hashlib
+import io
+import json
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from aiohttp import web
+from PIL import Image
+
+from workers import protocol
+
+OFFER = {
+    "name": "house", "family": "sd15", "title": "House model", "default_width": 128, "default_height": 128, "size_multiple": 32,
+    "side_min": 64, "side_max": 256, "max_pixels": 65536, "default_steps": 12, "steps_min": 1, "steps_max": 60,
+    "default_guidance": 3.0, "schedulers": ["ddim"], "default_scheduler": "ddim", "loaded": True,
+}  # fmt: skip
+
+
+def colour_of(prompt: str) -> tuple[int, int, int]:
+    digest = hashlib.sha256(prompt.encode()).digest()
+    return digest[0], digest[1], digest[2]
+
+
+def picture(order: dict, *, size: tuple[int, int] | None = None) -> bytes:
+    out = io.BytesIO()
+    Image.new("RGB", size or (order["width"], order["height"]), colour_of(order["prompt"])).save(out, "PNG")
+    return out.getvalue()
+
+
+class FakeWorker:
+    def __init__(self, *, step_seconds: float = 0.005, max_batch: int = 4) -> None:
+        self.step_seconds = step_seconds
+        self.max_batch = max_batch
+        self.faults: list[str] = []
+        """Each run takes the next one; the empty list means to behave."""
+        self.always: str | None = None
+        self.instance = "one"
+        self.orders: dict[str, dict] = {}
+        self.state: dict[str, str] = {}
+        self.started: Counter[str] = Counter()
+        self.cancelled: set[str] = set()
+        self.acknowledged: set[str] = set()
+        self.fault_of: dict[str, str | None] = {}
+        self.gate = asyncio.Event()
+        self.gate.set()
+        """Cleared: runs stand still after their first step."""
+        self.url = ""
+        self.alive = True
+
+    def restart(self) -> None:
+        """Forget every run, as a new process does."""
+        self.instance += "+"
+        self.orders.clear()
+        self.state.clear()
+        self.fault_of.clear()
+
+    @asynccontextmanager
+    async def serve(self) -> AsyncIterator["FakeWorker"]:
+        app = web.Application(middlewares=[self._mood])
+        app.add_routes([
+            web.get("/v1/capabilities", self._capabilities), web.get("/v1/runs", self._list), web.put("/v1/runs/{key}", self._put),
+            web.get("/v1/runs/{key}/events", self._events), web.get("/v1/runs/{key}/pictures/{i}", self._picture),
+            web.post("/v1/runs/{key}/ack", self._ack), web.delete("/v1/runs/{key}", self._delete),
+        ])  # fmt: skip
+        runner = web.AppRunner(app, shutdown_timeout=0.1)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        try:
+            yield self
+        finally:
+            await runner.cleanup()
+
+    @web.middleware
+    async def _mood(self, request: web.Request, handler):
+        if not self.alive:
+            assert request.transport is not None
+            request.transport.abort()
+        if self.always == "500":
+            return web.Response(status=500, text="boom")
+        if self.always == "html":
+            return web.Response(text="<html>tunnel not found</html>", content_type="text/html")
+        return await handler(request)
+
+    async def _capabilities(self, _):
+        running = sum(state == "running" for state in self.state.values())
+        return web.json_response({
+            "protocol_version": protocol.PROTOCOL_VERSION, "worker_name": "fake", "instance_id": self.instance, "software": "test",
+            "device": {"kind": "cpu", "name": "Fake CPU", "precision": "float32", "memory_total": None, "memory_free": None},
+            "models": [OFFER], "max_batch": self.max_batch, "free_places": self.max_batch - running, "previews": False, "draining": False,
+        })  # fmt: skip
+
+    async def _list(self, _):
+        runs = [
+            {"key": key, "params_hash": order["params_hash"], "model": order["model"], "state": self.state[key], "step": 0,
+             "total_steps": order["steps"], "elapsed_seconds": 0.0, "end": None}
+            for key, order in self.orders.items() if self.state[key] == "running"
+        ]  # fmt: skip
+        return web.json_response({"instance_id": self.instance, "runs": runs})
+
+    async def _put(self, request: web.Request):
+        key = request.match_info["key"]
+        order = protocol.RunOrder.model_validate_json(await request.read()).model_dump()
+        if key not in self.orders:
+            fault = self.fault_of[key] = self.faults.pop(0) if self.faults else None
+            if fault == "500":
+                return web.Response(status=500, text="boom")
+            if fault == "html":
+                return web.Response(text="<html>", content_type="text/html", status=502)
+            if fault == "full":
+                return self._problem(429, "full")
+            if fault == "refuse":
+                return self._problem(422, "bad_order")
+            self.orders[key] = order
+            self.state[key] = "running"
+            self.started[key] += 1
+        return web.json_response(
+            {"key": key, "params_hash": order["params_hash"], "model": "house", "state": "accepted", "step": 0, "total_steps": order["steps"],
+             "elapsed_seconds": 0.0, "end": None}, status=202,
+        )  # fmt: skip
+
+    def _problem(self, status: int, code: str) -> web.Response:
+        return web.json_response({"code": code, "detail": f"a sentence about {code}", "fields": []}, status=status)
+
+    async def _events(self, request: web.Request):
+        key = request.match_info["key"]
+        if key not in self.orders:
+            return self._problem(404, "unknown_run")
+        response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
+        await response.prepare(request)
+        async for event in self._story(key):
+            await response.write(json.dumps(event).encode() + b"\n")
+            if event["type"] == "progressed" and self.fault_of[key] == "drop_stream":
+                self.fault_of[key] = None
+                assert request.transport is not None
+                request.transport.abort()
+                break
+        return response
+
+    async def _story(self, key: str) -> AsyncIterator[dict]:
+        order, fault = self.orders[key], self.fault_of[key]
+        yield {"type": "accepted", "sequence": 0, "key": key, "state": "accepted", "total_steps": order["steps"]}
+        if fault == "hang":
+            await asyncio.sleep(3600)
+        if fault == "oom":
+            yield {"type": "failed", "sequence": 1, "code": "out_of_memory", "detail": "no room", "kind": "out_of_memory"}
+            return
+        for step in range(1, order["steps"] + 1):
+            await asyncio.sleep(self.step_seconds)
+            if key in self.cancelled:
+                self.state[key] = "cancelled"
+                yield {"type": "cancelled", "sequence": step, "reason": "requested"}
+                return
+            yield {"type": "progressed", "sequence": step, "state": "running", "step": step, "total_steps": order["steps"],
+                   "elapsed_seconds": step * self.step_seconds}  # fmt: skip
+            while not self.gate.is_set() and key not in self.cancelled:
+                await asyncio.sleep(0.005)
+        self.state[key] = "finished"
+        data = self._bytes(key)
+        digest = hashlib.sha256(data).hexdigest() if fault != "wrong_digest" else "0" * 64
+        yield {"type": "finished", "sequence": 999, "seconds": 0.1, "shared_with": 1, "passes": order["steps"],
+               "pictures": [{"index": 0, "sha256": digest, "bytes": len(data), "content_type": "image/png", "width": order["width"],
+                             "height": order["height"], "seed": order["seed"]}]}  # fmt: skip
+
+    def _bytes(self, key: str) -> bytes:
+        fault, order = self.fault_of[key], self.orders[key]
+        data = picture(order, size=(64, 64) if fault == "wrong_size" else None)
+        return data[:-30] if fault == "truncated" else data
+
+    async def _picture(self, request: web.Request):
+        return web.Response(body=self._bytes(request.match_info["key"]), content_type="image/png")
+
+    async def _ack(self, request: web.Request):
+        key = request.match_info["key"]
+        self.acknowledged.add(key)
+        return web.Response(status=204)
+
+    async def _delete(self, request: web.Request):
+        key = request.match_info["key"]
+        if key not in self.orders:
+            return self._problem(404, "unknown_run")
+        self.cancelled.add(key)
+        return web.json_response(
+            {"key": key, "params_hash": self.orders[key]["params_hash"], "model": "house", "state": "cancelled", "step": 0,
+             "total_steps": 1, "elapsed_seconds": 0.0, "end": None}
+        )  # fmt: skip

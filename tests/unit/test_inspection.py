@@ -1,0 +1,74 @@
+"""What a worker sends is hostile until it was checked and drawn anew."""
+
+import io
+import json
+import zlib
+
+import pytest
+from PIL import Image, PngImagePlugin
+
+from jobs.errors import BadPicture
+from jobs.request import Order
+from jobs.run import MadePicture
+from workers.inspection import PictureInspector, redraw
+
+ORDER = Order(prompt="a red star", model="house", width=64, height=32, steps=12, guidance=3.0, seed=7)
+
+
+def encoded(fmt: str = "PNG", size=(64, 32), mode: str = "RGB", **options) -> bytes:
+    out = io.BytesIO()
+    Image.new("L", size, 90).convert(mode).save(out, fmt, **options)
+    return out.getvalue()
+
+
+def huge_header() -> bytes:
+    """A PNG of some bytes that claims 30000 x 30000 pixels."""
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
+
+    header = (30000).to_bytes(4, "big") * 2 + bytes([1, 0, 0, 0, 0])
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("fmt", ["PNG", "JPEG", "WEBP"])
+def test_pixels_survive_and_come_out_as_png(fmt):
+    image = Image.open(io.BytesIO(redraw(encoded(fmt), ORDER)))
+    assert image.format == "PNG"
+    assert image.size == (64, 32)
+    assert all(abs(band - 90) <= 2 for band in image.getpixel((5, 5)))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"\0", b"<html>502</html>", encoded()[:-20], encoded()[:60], encoded(size=(32, 64)), encoded(size=(64, 64)), encoded("GIF"), encoded("TIFF"),
+     encoded("BMP"), huge_header()],
+)  # fmt: skip
+def test_what_is_not_the_ordered_picture_is_refused(data):
+    with pytest.raises(BadPicture):
+        redraw(data, ORDER)
+
+
+def test_a_neighbours_prompt_and_a_trailing_archive_do_not_survive():
+    info = PngImagePlugin.PngInfo()
+    info.add_text("prompt", "the neighbour's secret")
+    data = encoded(pnginfo=info) + b"PK\x03\x04 secret archive"
+    clean = redraw(data, ORDER)
+    assert b"secret" not in clean
+    record = json.loads(Image.open(io.BytesIO(clean)).text["darkroom"])
+    assert record["prompt"] == "a red star"
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "CMYK"])
+def test_other_pixel_kinds_become_rgb(mode):
+    data = encoded("JPEG" if mode == "CMYK" else "PNG", mode=mode)
+    assert Image.open(io.BytesIO(redraw(data, ORDER))).mode == "RGB"
+
+
+async def test_another_seed_than_ordered_is_refused():
+    with pytest.raises(BadPicture):
+        await PictureInspector().inspect(MadePicture(index=0, seed=8, data=encoded()), ORDER)
+
+
+async def test_the_description_is_of_the_clean_bytes():
+    data, picture = await PictureInspector().inspect(MadePicture(index=0, seed=7, data=encoded()), ORDER)
+    assert (picture.width, picture.height, picture.size, picture.seed) == (64, 32, len(data), 7)
