@@ -19,6 +19,8 @@ from jobs.run import MadePicture
 
 _BYTES_MAX = 64 * 1024 * 1024
 _FORMATS = ("PNG", "JPEG", "WEBP")
+_PNG_END = b"IEND\xaeB`\x82"
+"""The last chunk with its checksum. Pillow shows a PNG whose tail is missing as long as all its rows were there."""
 
 
 class PictureInspector:
@@ -54,6 +56,8 @@ def redraw(data: bytes, order: Order) -> bytes:
             image = Image.open(io.BytesIO(data), formats=_FORMATS)
             if image.size != (order.width, order.height):
                 raise BadPicture("bad_picture", reason=f"{image.size} instead of {(order.width, order.height)}")
+            if image.format == "PNG" and _PNG_END not in data:
+                raise BadPicture("bad_picture", reason="the file is cut off")
             pixels = image.convert("RGB")  # decodes all of it: a truncated file fails here
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise BadPicture("bad_picture", reason=f"{type(error).__name__}: {error}"[:200]) from error
