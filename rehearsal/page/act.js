@@ -66,7 +66,7 @@ export class Acts {
   #uncover(node) {
     const covered = node.matches(".cover") ? node : node.closest(".spoiler");
     covered.dataset.shown = "";
-    if (!node.matches(".cover")) covered.querySelector("button.open, a, img")?.focus?.();
+    if (!node.matches(".cover")) covered.querySelector("button.zoom, a, img")?.focus?.();
   }
 
   async #dismiss(row) {

@@ -69,7 +69,7 @@ function container(c, ctx) {
   const kids = c.components.map((kid) => component(kid, ctx));
   const box = el("div", { class: coloured ? "container accent" : "container", css: coloured ? { "--accent": hex(c.accent_color) } : {} }, kids);
   if (!c.spoiler) return box;
-  const cover = el("button", { class: "uncover", type: "button", data: { act: "uncover" }, "aria-label": say("spoiler") }, say("spoiler_word"));
+  const cover = el("button", { class: "uncover", type: "button", data: { act: "uncover" } }, say("spoiler"));
   return el("div", { class: "pic spoiler wide" }, box, cover);
 }
 

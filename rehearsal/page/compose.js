@@ -59,8 +59,8 @@ export class Composer {
     const name = channel?.name ?? "";
     this.#form.setAttribute("aria-label", say("write_as", { name: me ? nameOf(me) : "" }));
     const words = may ? (name ? say("write", { name }) : say("dms_name", { name: nameOf(this.store.bot) })) : say("no_send", { name: me ? nameOf(me) : "" });
-    this.#field.placeholder = channel ? words : "";
     this.#field.setAttribute("aria-label", words);
+    if (!this.#draft) this.#field.placeholder = channel ? words : "";
   }
 
   #move(place) {
@@ -89,6 +89,7 @@ export class Composer {
     this.#draft = null;
     this.#slots.replaceChildren();
     this.#field.value = text;
+    this.#field.placeholder = this.#field.getAttribute("aria-label") ?? "";
     this.#complain("");
     this.#pop.hide();
   }
@@ -98,6 +99,7 @@ export class Composer {
     this.#slots.replaceChildren(el("span", { class: "cmd" }, `/${command.shown}`));
     this.#draft = new Draft(command, values, this.#slots);
     this.#complain("");
+    this.#field.placeholder = this.#draft.left.length ? say("options_left") : "";
     this.#focus(this.#draft.next() ?? this.#field);
   }
 

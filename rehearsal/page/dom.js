@@ -34,6 +34,8 @@ export function mediaUrl(raw) {
   }
 }
 
+export const isHere = (href) => LOOPBACK.has(new URL(href).hostname);
+
 /** An address a person may follow: http and https only, null for the rest (javascript:, data:, …). */
 export function linkUrl(raw) {
   try {

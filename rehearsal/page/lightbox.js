@@ -23,7 +23,7 @@ function walk(by) {
 /** Opens the picture of a gallery button. */
 export function showPicture(button) {
   if (!button.querySelector("img") || button.closest(".broken")) return;
-  all = [...button.closest(".msg").querySelectorAll("button.open")].filter((b) => b.querySelector("img") && !b.closest(".spoiler:not([data-shown])"));
+  all = [...button.closest(".msg").querySelectorAll("button.zoom")].filter((b) => b.querySelector("img") && !b.closest(".spoiler:not([data-shown])"));
   at = Math.max(0, all.indexOf(button));
   draw();
   byId("lightbox").showModal();

@@ -2,7 +2,7 @@
 import { Acts } from "./act.js";
 import { api } from "./api.js";
 import { Composer } from "./compose.js";
-import { byId } from "./dom.js";
+import { byId, isHere, linkUrl } from "./dom.js";
 import { Inspector } from "./inspector.js";
 import { startLightbox } from "./lightbox.js";
 import { Log } from "./log.js";
@@ -43,6 +43,14 @@ function theme() {
     localStorage.setItem("theme", root.dataset.theme);
     label();
   });
+}
+
+/** `?studio=` names the studio's address, so that the demo's two pages lead to each other; only one on this machine is taken. */
+function studio() {
+  const href = linkUrl(params.get("studio"));
+  if (!href || !isHere(href)) return;
+  byId("studio").href = href;
+  byId("studio").hidden = false;
 }
 
 class Page {
@@ -228,6 +236,7 @@ class Page {
 
   #forms() {
     byId("menu").addEventListener("click", () => this.drawer(!byId("list").classList.contains("open")));
+    document.addEventListener("click", (e) => e.target.closest("#list, #menu") || this.drawer(false));
     byId("find").addEventListener("click", () => this.switcher.show());
     for (const shut of document.querySelectorAll("dialog [data-shuts]")) shut.addEventListener("click", () => shut.closest("dialog").close());
     byId("newcomer").querySelector("form").addEventListener("submit", (e) => {
@@ -256,6 +265,7 @@ class Page {
 
 wordsOfPage();
 theme();
+studio();
 root.classList.toggle("still", still);
 startClock();
 startLightbox();

@@ -148,8 +148,8 @@ function paragraph(lines, at, ctx) {
 function block(lines, at, ctx, quoted) {
   const line = lines[at];
   const heading = HEADING.exec(line);
-  // Headings of a message are not headings of the page: a level by role keeps the outline in order.
-  if (heading) return [1, el("p", { class: `h${heading[1].length}`, role: "heading", "aria-level": heading[1].length + 2 }, ...inline(heading[2], ctx))];
+  // Headings of a message are not headings of the page: its outline stays whole without them.
+  if (heading) return [1, el("p", { class: `h${heading[1].length}` }, ...inline(heading[2], ctx))];
   const sub = SUB.exec(line);
   if (sub) return [1, el("p", { class: "sub" }, ...inline(sub[1], ctx))];
   if (!quoted && (QUOTE.test(line) && /^>(?:>>)? /.test(line))) return quote(lines, at, ctx);

@@ -21,21 +21,21 @@ function absent(media, alt) {
 
 function shown(media, alt) {
   const src = mediaUrl(media.url);
-  if (!src) return absent(media, alt);
   if (kindOf(media) === "video") return el("video", { src, controls: true, preload: "metadata", "aria-label": alt || nameOf(media), ...size(media) });
   // Unlike Discord's, a picture without alternative text is named, so that a missing one is noticed.
   const img = el("img", { src, alt: alt || nameOf(media), decoding: "async", ...size(media) });
-  return el("button", { class: "open", type: "button", data: { act: "open" }, title: alt || null }, img);
+  return el("button", { class: "zoom", type: "button", data: { act: "open" }, title: alt || null }, img);
 }
 
 function cover() {
-  return el("button", { class: "uncover", type: "button", data: { act: "uncover" }, "aria-label": say("spoiler") }, say("spoiler_word"));
+  return el("button", { class: "uncover", type: "button", data: { act: "uncover" } }, say("spoiler"));
 }
 
 /** One picture or clip with its own proportions, at most 540 px high, at least 330 px wide where there is room. */
 export function figure(media, { alt = "", spoiler = false } = {}) {
   const { width, height } = media;
   const css = width && height ? { "--w": `${width}px`, "--ratio": width / height } : {};
+  if (!mediaUrl(media.url)) return el("figure", { class: "pic gone" }, absent(media, alt));
   return el("figure", { class: spoiler ? "pic spoiler" : "pic", css }, shown(media, alt), spoiler && cover());
 }
 

@@ -40,7 +40,6 @@ export class Pop {
     const list = el("div", { id: "choices", role: "listbox", "aria-label": label }, rows);
     this.#box.replaceChildren(el("p", { class: "hint" }, el("span", {}, hint), el("span", { class: "help" }, help)), ...(rows.length ? [list] : []));
     this.#box.hidden = false;
-    field.setAttribute("aria-expanded", String(rows.length > 0));
     this.#mark();
   }
 
@@ -59,7 +58,6 @@ export class Pop {
   }
 
   #unlink() {
-    this.#field.setAttribute("aria-expanded", "false");
     this.#field.removeAttribute("aria-activedescendant");
   }
 

@@ -29,10 +29,10 @@ export function about(user, store) {
   return [member?.owner && say("owner"), ...roles, language].filter(Boolean).join(", ") || say("member");
 }
 
-/** "Ada, Mara and the bot": who can read a channel. */
+/** "Ada, Mara, and the bot": who can read a channel. */
 export function viewers(channel, store) {
   const humans = (channel.viewers ?? []).map((id) => store.user(id)).filter((u) => u && !u.bot);
-  return new Intl.ListFormat(lang, { type: "conjunction" }).format(humans.map(nameOf));
+  return new Intl.ListFormat(lang, { type: "conjunction" }).format([...humans.map(nameOf), say("bot_word")]);
 }
 
 export class Sidebar {

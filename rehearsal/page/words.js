@@ -12,7 +12,7 @@ const WORDS = {
     lost: "Lost the rehearsal server. Trying again…", back: "Connected again.",
     edited: "edited", used: "used", replied: "replied to", only: "Only {name} sees this.", dismiss: "Dismiss", thinking: "{name} is thinking…", typing: "{name} is typing…",
     deleted: "a deleted message", failed: "The application did not respond.", pending: "Waiting for the bot…",
-    someone: "someone", role: "role", no_channel: "no access", spoiler: "Covered. Press to show.", spoiler_word: "Spoiler", unfinished: "picture",
+    someone: "someone", role: "role", no_channel: "no access", spoiler: "Covered. Press to show.", unfinished: "picture",
     external: "Not loaded: it is on another machine.", broken: "The file could not be loaded.", download: "Download", open_picture: "Open the picture", picture_of: "Picture {n} of {total}", previous: "Previous", next: "Next",
     choose: "Choose", done: "Done", choices_between: "Choose {a} to {b}.", part: "Part of kind {type}, which this page cannot draw",
     parts: "{n} of {max} parts", characters: "{n} of {max} characters", parts_label: "parts", characters_label: "characters", inspector: "Inspector", inspector_hint: "Press a message to see what was sent.", raw: "As sent", facts: "Facts",
@@ -25,7 +25,7 @@ const WORDS = {
     yes: "True", no: "False", too_long_message: "{n} of {max} characters. Shorten it to send.",
     switcher: "Switch member or channel", switcher_hint: "Type a name", nothing_found: "Nothing found.", play_as: "Play {name}",
     ping: "{who} wrote to {name} in #{channel}", go: "Go there", new_channel: "A new channel: #{name}", gone: "#{name} is gone for {member}.", cancel: "Cancel", submit: "Send",
-    refused: "The server refused: {why}", no_answer: "The rehearsal server does not answer.", actions: "More for this message", copy_id: "Copy the id", copied: "Copied.", apps: "Apps", files_fit: "{a} to {b} files", add_person: "Someone new", person_name: "Name", language: "Language", join: "Join", name_rule: "2 to 32 letters, figures, dots or underscores.", reply: "Reply", remove_message: "Delete", copy_text: "Copy the text", seen_by: "Seen by {names} and the bot", theme: "Light or dark", keys: "Keys", dms_name: "Message to {name}", loading_page: "Opening the rehearsal…", menu: "Members and channels", bot_word: "the bot",
+    refused: "The server refused: {why}", no_answer: "The rehearsal server does not answer.", actions: "More for this message", copy_id: "Copy the id", copied: "Copied.", apps: "Apps", files_fit: "{a} to {b} files", add_person: "Someone new", person_name: "Name", language: "Language", join: "Join", name_rule: "2 to 32 letters, figures, dots or underscores.", reply: "Reply", remove_message: "Delete", copy_text: "Copy the text", seen_by: "Seen by {names}", theme: "Light or dark", keys: "Keys", dms_name: "Message to {name}", loading_page: "Opening the rehearsal…", menu: "Members and channels", bot_word: "the bot",
   },
   es: {
     title: "Ensayo", ribbon: "Ensayo: nada de esto sale de esta máquina.", studio: "Abrir el estudio", skip: "Ir al campo de texto",
@@ -39,7 +39,7 @@ const WORDS = {
     lost: "Se perdió el servidor de ensayo. Reintentando…", back: "Conectado de nuevo.",
     edited: "editado", used: "usó", replied: "respondió a", only: "Solo {name} ve esto.", dismiss: "Descartar", thinking: "{name} está pensando…", typing: "{name} está escribiendo…",
     deleted: "un mensaje eliminado", failed: "La aplicación no respondió.", pending: "Esperando al bot…",
-    someone: "alguien", role: "rol", no_channel: "sin acceso", spoiler: "Cubierto. Pulsa para ver.", spoiler_word: "Spoiler", unfinished: "imagen",
+    someone: "alguien", role: "rol", no_channel: "sin acceso", spoiler: "Cubierto. Pulsa para ver.", unfinished: "imagen",
     external: "No se carga: está en otra máquina.", broken: "No se pudo cargar el archivo.", download: "Descargar", open_picture: "Abrir la imagen", picture_of: "Imagen {n} de {total}", previous: "Anterior", next: "Siguiente",
     choose: "Elegir", done: "Listo", choices_between: "Elige de {a} a {b}.", part: "Parte de tipo {type}, que esta página no sabe dibujar",
     parts: "{n} de {max} partes", characters: "{n} de {max} caracteres", parts_label: "partes", characters_label: "caracteres", inspector: "Inspector", inspector_hint: "Pulsa un mensaje para ver lo que se envió.", raw: "Tal como se envió", facts: "Datos",
@@ -52,7 +52,7 @@ const WORDS = {
     yes: "Verdadero", no: "Falso", too_long_message: "{n} de {max} caracteres. Acórtalo para enviarlo.",
     switcher: "Cambiar de miembro o de canal", switcher_hint: "Escribe un nombre", nothing_found: "No se encontró nada.", play_as: "Jugar con {name}",
     ping: "{who} escribió a {name} en #{channel}", go: "Ir allí", new_channel: "Un canal nuevo: #{name}", gone: "#{name} ya no existe para {member}.", cancel: "Cancelar", submit: "Enviar",
-    refused: "El servidor lo rechazó: {why}", no_answer: "El servidor de ensayo no responde.", actions: "Más sobre este mensaje", copy_id: "Copiar el id", copied: "Copiado.", apps: "Aplicaciones", files_fit: "de {a} a {b} archivos", add_person: "Alguien nuevo", person_name: "Nombre", language: "Idioma", join: "Entrar", name_rule: "De 2 a 32 letras, cifras, puntos o guiones bajos.", reply: "Responder", remove_message: "Eliminar", copy_text: "Copiar el texto", seen_by: "Lo ven {names} y el bot", theme: "Claro u oscuro", keys: "Teclas", dms_name: "Mensaje para {name}", loading_page: "Abriendo el ensayo…", menu: "Miembros y canales", bot_word: "el bot",
+    refused: "El servidor lo rechazó: {why}", no_answer: "El servidor de ensayo no responde.", actions: "Más sobre este mensaje", copy_id: "Copiar el id", copied: "Copiado.", apps: "Aplicaciones", files_fit: "de {a} a {b} archivos", add_person: "Alguien nuevo", person_name: "Nombre", language: "Idioma", join: "Entrar", name_rule: "De 2 a 32 letras, cifras, puntos o guiones bajos.", reply: "Responder", remove_message: "Eliminar", copy_text: "Copiar el texto", seen_by: "Lo ven {names}", theme: "Claro u oscuro", keys: "Teclas", dms_name: "Mensaje para {name}", loading_page: "Abriendo el ensayo…", menu: "Miembros y canales", bot_word: "el bot",
   },
 };
 
