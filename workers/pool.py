@@ -9,7 +9,7 @@ from typing import Protocol
 
 from jobs.dispatcher import Dispatcher
 from jobs.errors import StoreUnavailable, WorkerBusy, WorkerFault
-from jobs.events import JobFact, JobLeased, JobStarted
+from jobs.events import JobCancelRequested, JobFact, JobLeased, JobStarted
 from jobs.feed import Feed
 from jobs.offer import ModelOffer
 from jobs.ports import Clock, Worker
@@ -104,15 +104,18 @@ class Pool:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._dispatcher.keep_leases(), name="leases")
             group.create_task(self._dispatcher.expire(), name="janitor")
-            group.create_task(self._listen(), name="wake")
+            group.create_task(self._listen(group), name="wake")
             for member in self.members:
                 group.create_task(self._serve(member, group), name=f"worker {member.worker.name}")
 
-    async def _listen(self) -> None:
-        """Wake every loop when something may have become possible: a new job, a freed slot, a freed place."""
+    async def _listen(self, group: asyncio.TaskGroup) -> None:
+        """Wake every loop when something may have become possible, and pass wishes to cancel on at once."""
         with self._feed.subscribe() as events:
             async for event in events:
-                if isinstance(event, JobFact) and not isinstance(event, JobLeased | JobStarted):
+                if isinstance(event, JobCancelRequested):
+                    # Should this event be replaced by a newer one unread, the next renewal passes the wish on.
+                    group.create_task(self._dispatcher.cancel(event.job.id), name=f"cancel {event.job.id}")
+                elif isinstance(event, JobFact) and not isinstance(event, JobLeased | JobStarted):
                     for member in self.members:
                         member.wake.set()
 
