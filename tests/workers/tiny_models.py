@@ -1,4 +1,4 @@
-"""Random models of the Stable Diffusion 1.x shape, small enough to make in a second: real classes, real files, no training."""
+"""Random models of the Stable Diffusion 1.x shape, made in a second: real classes, real files, no training."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,9 @@ WINDOW = 12
 """Tokens of the text encoder; short, so that tests reach beyond it."""
 
 
-def make_pipeline(folder: Path, *, autoencoder: str = "kl", prediction: str = "epsilon", seed: int = 0) -> StableDiffusionPipeline:
+def make_pipeline(
+    folder: Path, *, autoencoder: str = "kl", prediction: str = "epsilon", seed: int = 0
+) -> StableDiffusionPipeline:
     """A seeded pipeline; its tokenizer's files are written to ``folder``."""
     torch.manual_seed(seed)
     channels = 4 if autoencoder == "kl" else 12
@@ -69,5 +71,5 @@ def _tokenizer(folder: Path) -> CLIPTokenizer:
     vocabulary = {symbol: number for number, symbol in enumerate(symbols)}
     (folder / "vocab.json").write_text(json.dumps(vocabulary))
     (folder / "merges.txt").write_text("#version: 0.2\n")
-    tokenizer = CLIPTokenizer(vocab=str(folder / "vocab.json"), merges=str(folder / "merges.txt"), model_max_length=WINDOW)
-    return tokenizer
+    vocab, merges = str(folder / "vocab.json"), str(folder / "merges.txt")
+    return CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=WINDOW)

@@ -66,16 +66,21 @@ def why_not(name: str) -> str | None:
     )
 
 
+def own_class(name: str) -> Any:
+    """The class behind a name that is offered."""
+    import diffusers
+
+    return getattr(diffusers, _TABLE[name].class_name)
+
+
 def make(own: Any, name: str | None) -> Any:
     """A fresh scheduler for one run. `own` is the model's; it is never stepped itself, only read.
 
     Raises RunFailure for a name that is not offered.
     """
-    import diffusers
-
-    if name is None and name_of(type(own).__name__) is not None:
+    if name is None:
         return type(own).from_config(own.config)
-    schedule = _TABLE.get(name or "ddim")
-    if schedule is None:
-        raise RunFailure("bad_order", why_not(name or "") or "", blame="job")
-    return getattr(diffusers, schedule.class_name).from_config(own.config, **schedule.overrides)
+    reason = why_not(name)
+    if reason is not None:
+        raise RunFailure("bad_order", reason, blame="job")
+    return own_class(name).from_config(own.config, **_TABLE[name].overrides)

@@ -170,13 +170,9 @@ class StableDiffusion15:
     def decode(self, state: Denoising, *, sparing: bool = False) -> Any:
         """See `base.Family`. The whole picture is decoded alone: a decoder's memory is larger than the denoiser's."""
         _refuse_not_finite(state.latents, "The steps ran into numbers that are not finite")
-        if sparing and hasattr(self._vae, "enable_tiling"):
-            self._vae.enable_tiling()
-        try:
-            image = self._decoded(state.latents)
-        finally:
-            if sparing and hasattr(self._vae, "disable_tiling"):
-                self._vae.disable_tiling()
+        # AutoencoderTiny tiles by the number of its colours instead of its levels, and needs little memory anyway.
+        self._vae.use_tiling = sparing and type(self._vae).__name__ == "AutoencoderKL"
+        image = self._decoded(state.latents)
         _refuse_not_finite(image, "The decoder ran into numbers that are not finite")
         pixels = (image[0] / 2 + 0.5).clamp(0, 1).permute(1, 2, 0)  # (H, W, 3)
         return (pixels * 255).round().to(torch.uint8).cpu().numpy()

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from workers.engine import model_folder
+from workers.engine import model_folder, schedulers
 from workers.engine.catalog import ModelSource
 from workers.engine.errors import ModelUnreadable
 from workers.engine.families.clip_text import ClipText
@@ -33,7 +33,9 @@ def load(source: ModelSource, *, device: torch.device, dtype: torch.dtype) -> St
 
 
 def _from_folder(source: ModelSource, dtype: torch.dtype) -> dict[str, Any]:
-    from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
+    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+    from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
+    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
     folder = source.path
     index = model_folder.read_json(folder / "model_index.json")
@@ -69,19 +71,12 @@ def _text_parts(source: ModelSource, dtype: torch.dtype) -> dict[str, Any]:
 
 def _scheduler(source: ModelSource) -> Any:
     """The model's own scheduler; of a class that is not safe in company, its settings under DDIM."""
-    import diffusers
-
-    folder = source.config_folder
-    named = model_folder.read_json(folder / "scheduler" / "scheduler_config.json").get("_class_name", "")
-    kind = getattr(
-        diffusers, named if isinstance(named, str) and named.endswith("Scheduler") else "DDIMScheduler", None
-    )
-    kind = kind or diffusers.DDIMScheduler
-    return kind.from_pretrained(str(folder), subfolder="scheduler", local_files_only=True)
+    kind = schedulers.own_class(source.shape.scheduler)
+    return kind.from_pretrained(str(source.config_folder), subfolder="scheduler", local_files_only=True)
 
 
 def _from_single_file(source: ModelSource, dtype: torch.dtype) -> dict[str, Any]:
-    from diffusers import StableDiffusionPipeline
+    from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 
     pipe = StableDiffusionPipeline.from_single_file(
         str(source.path),
@@ -91,7 +86,7 @@ def _from_single_file(source: ModelSource, dtype: torch.dtype) -> dict[str, Any]
         safety_checker=None,
         feature_extractor=None,
     )
-    return {part: getattr(pipe, part) for part in (*model_folder.PARTS, "scheduler")}
+    return {part: getattr(pipe, part) for part in model_folder.PARTS} | {"scheduler": _scheduler(source)}
 
 
 @torch.inference_mode()
