@@ -24,8 +24,8 @@ def make_pipeline(
         text_encoder=_text_encoder(len(tokenizer)),
         tokenizer=tokenizer,
         scheduler=DDIMScheduler(
-            beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, clip_sample=False, set_alpha_to_one=False,
-            steps_offset=1, prediction_type=prediction,
+            beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, clip_sample=False,
+            set_alpha_to_one=False, steps_offset=1, prediction_type=prediction,
         ),
         safety_checker=None,
         feature_extractor=None,

@@ -100,6 +100,7 @@ class Engine:
         self._live: list[Run] = []
         self._turns: list[Hashable] = []
         self._stopping = False
+        self._idle = True
         self._ended = threading.Event()
         # Writing PNG and WebP holds no torch; done elsewhere, it keeps nobody's step waiting.
         self._darkroom = ThreadPoolExecutor(max_workers=1, thread_name_prefix="darkroom-develop")
@@ -184,8 +185,8 @@ class Engine:
                 word.tell(Broken(failure=failure))
 
     def _listen(self) -> None:
-        """Take what came in; with nothing to compute, wait for it."""
-        if not self._live:
+        """Take what came in; where the last turn had nothing to compute, wait for it."""
+        if self._idle:
             try:
                 self._take(self._inbox.get(timeout=_LOOK_SECONDS if self._waiting else None))
             except queue.Empty:
@@ -213,6 +214,7 @@ class Engine:
         self._let_go()
         self._welcome_models()
         self._join()
+        self._idle = not self._live
         if self._live:
             self._pass()
 

@@ -117,4 +117,4 @@ def _backend(settings: WorkerSettings) -> Backend:
 
 
 def _say(line: str, where: TextIO) -> None:
-    print(f"darkroom worker: {line}", file=where, flush=True)  # noqa: T201 - a command line speaks by printing
+    print(f"darkroom worker: {line}", file=where, flush=True)
