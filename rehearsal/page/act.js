@@ -1,7 +1,6 @@
 // What a press in the log does. One listener for all rows, so a row can be redrawn at any time.
-import { api } from "./api.js";
+import { api, sentence } from "./api.js";
 import { showPicture } from "./lightbox.js";
-import { say } from "./words.js";
 
 export class Acts {
   constructor(store, log, { inspect }) {
@@ -43,7 +42,7 @@ export class Acts {
     try {
       await send({ as: this.store.as, message_id: id, custom_id: custom });
     } catch (error) {
-      this.log.mark(id, { failed: error.message ? say("refused", { why: error.message }) : say("no_answer") });
+      this.log.mark(id, { failed: sentence(error) });
     }
   }
 
@@ -74,7 +73,7 @@ export class Acts {
     try {
       return await api.deleteMessage({ as: this.store.as, message_id: row.dataset.messageId });
     } catch (error) {
-      return this.log.mark(row.dataset.messageId, { failed: say("refused", { why: error.message }) });
+      return this.log.mark(row.dataset.messageId, { failed: sentence(error) });
     }
   }
 }

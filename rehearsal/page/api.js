@@ -1,15 +1,18 @@
 // The control API of the rehearsal (CONTROL.md): questions, deeds, and the stream of what happens.
+import { say } from "./words.js";
 
 const PATIENCE = 30_000;
 const RETRY = [300, 600, 1200, 2500, 5000];
 
 /** The server said no, and why: `message` is its sentence, `code` its word. */
-export class Refused extends Error {
+class Refused extends Error {
   constructor(status, code, sentence) {
     super(sentence);
     Object.assign(this, { status, code });
   }
 }
+
+export const sentence = (error) => (error.message ? say("refused", { why: error.message }) : say("no_answer"));
 
 async function call(method, path, body) {
   const json = body instanceof FormData || !body ? {} : { headers: { "content-type": "application/json" } };

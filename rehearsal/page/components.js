@@ -86,7 +86,6 @@ const DRAW = {
   17: container,
 };
 
-/** One component and all in it. */
 export function component(c, ctx) {
   const draw = DRAW[c.type];
   return draw ? draw(c, ctx) : el("p", { class: "absent meta" }, say("part", { type: c.type }));

@@ -1,10 +1,10 @@
 // The composer: plain messages, files, and slash commands with their options as slots.
-import { api } from "./api.js";
+import { api, sentence } from "./api.js";
 import { byId, el } from "./dom.js";
 import { Draft } from "./draft.js";
 import { nameOf } from "./message.js";
 import { Pop } from "./pop.js";
-import { check, commandIn, KIND, matching, ownValues, slashCommands, split, suggest, takes } from "./slash.js";
+import { check, commandIn, matching, ownValues, slashCommands, split, suggest, takes } from "./slash.js";
 import { say } from "./words.js";
 
 const LONGEST = 2000;
@@ -16,7 +16,7 @@ export class Composer {
   #field = byId("say");
   #slots = byId("slots");
   #wrong = byId("wrong");
-  #pop = new Pop();
+  #pop = new Pop(byId("pop"));
   #draft = null;
   #kept = new Map();
   #place = null;
@@ -72,7 +72,6 @@ export class Composer {
     this.#drawFiles();
   }
 
-  /** Starts a command from elsewhere (a key, a mention of it). */
   slash() {
     this.#field.focus();
     if (!this.#draft && !this.#field.value) this.#field.value = "/";
@@ -139,8 +138,6 @@ export class Composer {
     if (n > NEAR) this.#complain(n > LONGEST ? say("too_long_message", { n, max: LONGEST }) : say("characters", { n, max: LONGEST }));
   }
 
-  // ---- suggestions
-
   #suggest() {
     const at = document.activeElement;
     if (!this.#form.contains(at) || !at.matches("textarea")) return this.#pop.hide();
@@ -177,14 +174,14 @@ export class Composer {
     const own = ownValues(option, this.store.context());
     const typed = slot.value === undefined ? slot.text : "";
     if (own) return this.#showValues(slot, matching(own, typed), typed ? 0 : -1);
-    this.#showValues(slot, option.autocomplete ? (slot.offered ?? []) : []);
+    this.#showValues(slot, slot.offered ?? [], -1, option.autocomplete && !slot.offered ? say("loading") : null);
     return option.autocomplete && slot.value === undefined ? this.#ask(slot) : undefined;
   }
 
-  #showValues(slot, values, chosen = -1) {
+  #showValues(slot, values, chosen = -1, news = null) {
     const { option } = slot;
     const hint = [el("b", {}, option.shown), ` ${option.description ?? ""}`];
-    const help = `${takes(option)} · ${say(option.required ? "required" : "optional")}`;
+    const help = news ?? `${takes(option)} · ${say(option.required ? "required" : "optional")}`;
     const items = values.slice(0, 25).map((v) => ({ title: v.label, value: v }));
     this.#pop.show({ field: slot.field, label: `${option.shown}: ${say("values")}`, hint, help, items, chosen, take: (item) => this.#takeValue(slot, item.value) });
   }
@@ -206,7 +203,7 @@ export class Composer {
       const answer = await api.autocomplete({ as: this.store.as, channel_id: this.store.channelId, name: this.#draft.command.name, options, focused: option.name });
       if (turn !== this.#asked || document.activeElement !== slot.field) return;
       slot.offered = (answer.choices ?? []).map((c) => ({ value: c.value, label: c.name }));
-      this.#showValues(slot, slot.offered);
+      this.#showValues(slot, slot.offered, -1, slot.offered.length ? null : say("no_values"));
     } catch {
       // No suggestions is no harm: the value can be typed.
     }
@@ -218,15 +215,11 @@ export class Composer {
     return Object.fromEntries(good.filter(([, v]) => v !== undefined));
   }
 
-  // ---- keys
-
   #key(e) {
     if (e.isComposing || e.target.matches("input, button")) return;
     const { key } = e;
-    if ((key === "ArrowDown" || key === "ArrowUp") && this.#pop.size && !e.altKey) {
-      e.preventDefault();
-      this.#pop.move(key === "ArrowDown" ? 1 : -1);
-    } else if (key === "Tab" && !e.shiftKey) this.#tab(e);
+    if (this.#pop.key(e)) return;
+    if (key === "Tab" && !e.shiftKey) this.#tab(e);
     else if (key === "Enter" && !e.shiftKey) {
       e.preventDefault();
       if (!this.#pop.take()) this.submit();
@@ -263,8 +256,6 @@ export class Composer {
     }
   }
 
-  // ---- files
-
   #paste(e) {
     const files = [...(e.clipboardData?.files ?? [])];
     if (!files.length || this.#draft) return;
@@ -293,8 +284,6 @@ export class Composer {
     byId("files").replaceChildren(...(reply ? [reply] : []), ...files);
   }
 
-  // ---- sending
-
   async submit() {
     if (this.#busy || this.#field.disabled) return;
     const text = this.#field.value;
@@ -312,7 +301,7 @@ export class Composer {
     try {
       await send();
     } catch (error) {
-      this.#complain(error.message ? say("refused", { why: error.message }) : say("no_answer"));
+      this.#complain(sentence(error));
     } finally {
       this.#busy = false;
       this.#form.removeAttribute("aria-busy");
@@ -354,6 +343,6 @@ export class Composer {
     // While the answer was on its way the member may have been switched: another draft is not ours to clear.
     if (this.#draft === draft) this.#leave("");
     this.#field.focus();
-    this.store.say("sent");
+    this.store.tell("sent");
   }
 }

@@ -14,7 +14,6 @@ function foot(e) {
   return parts.length > 0 && el("p", { class: "sub" }, parts.join(" · "));
 }
 
-/** One embed. */
 export function embed(e, ctx) {
   const title = e.title && el("p", { class: "title" }, e.url ? link(e.url, inline(e.title, ctx)) : inline(e.title, ctx));
   const author = e.author?.name && el("p", { class: "strong" }, e.author.url ? link(e.author.url, e.author.name) : e.author.name);

@@ -51,7 +51,6 @@ export class Inspector {
     return el("dl", { class: "facts" }, rows.filter(([, v]) => v !== null && v !== undefined).map(([k, v]) => [el("dt", {}, k), el("dd", {}, String(v))]));
   }
 
-  /** How quickly the bot took the last interactions here. */
   #asked() {
     const last = [...this.store.interactions.values()].slice(-8).reverse();
     if (!last.length) return null;

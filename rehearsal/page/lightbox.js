@@ -20,7 +20,6 @@ function walk(by) {
   draw();
 }
 
-/** Opens the picture of a gallery button. */
 export function showPicture(button) {
   if (!button.querySelector("img") || button.closest(".broken")) return;
   all = [...button.closest(".msg").querySelectorAll("button.zoom")].filter((b) => b.querySelector("img") && !b.closest(".spoiler:not([data-shown])"));

@@ -72,8 +72,6 @@ export class Log {
     this.#typing();
   }
 
-  // ---- drawing
-
   #items() {
     const asked = [...this.store.interactions.values()].filter((i) => this.#visible(i)).map((i) => ({ id: i.id, interaction: i }));
     return [...this.store.list(), ...asked].sort(older);
@@ -152,7 +150,7 @@ export class Log {
     const out = [];
     const at = moment(item.id);
     if (before ? day(moment(before.id)) !== day(at) : true) out.push(el("p", { class: "rule", data: { row: `day-${item.id}` } }, el("span", {}, day(at))));
-    if (this.#firstNew && left === this.#firstNew) out.push(el("p", { class: "rule new", data: { row: "new" } }, el("span", {}, say("new_messages"))));
+    if (this.#firstNew && left === this.#firstNew) out.push(el("p", { class: "rule news", data: { row: "new" } }, el("span", {}, say("new_messages"))));
     return out;
   }
 
@@ -216,8 +214,6 @@ export class Log {
     byId("typing").textContent = names.length ? say("typing", { name: names.join(", ") }) : "";
     if (names.length) setTimeout(() => this.#typing(), 2000);
   }
-
-  // ---- scrolling
 
   #down() {
     this.#box.scrollTop = this.#box.scrollHeight;

@@ -1,6 +1,6 @@
 // Starts the page: one played member, one open channel, and the keys that lead from anywhere.
 import { Acts } from "./act.js";
-import { api } from "./api.js";
+import { api, sentence } from "./api.js";
 import { Composer } from "./compose.js";
 import { byId, isHere, linkUrl } from "./dom.js";
 import { Inspector } from "./inspector.js";
@@ -119,7 +119,7 @@ class Page {
     try {
       await deed();
     } catch (error) {
-      toast(error.message ? say("refused", { why: error.message }) : say("no_answer"));
+      toast(sentence(error));
     }
   }
 
@@ -128,8 +128,6 @@ class Page {
     if (at.get("as") && at.get("as") !== this.store.as) this.play(at.get("as"), at.get("channel"));
     else if (at.get("channel")) this.open(at.get("channel"));
   }
-
-  // ---- what changed
 
   #world(news) {
     const { store } = this;
@@ -200,8 +198,6 @@ class Page {
     if (byId("banner").textContent !== words) byId("banner").textContent = words;
   }
 
-  // ---- keys and forms
-
   #keys() {
     addEventListener("keydown", (e) => {
       const typing = e.target.matches("input, textarea, select");
@@ -258,7 +254,7 @@ class Page {
       byId("newcomer").close();
       await this.play(user.id);
     } catch (error) {
-      byId("newcomer-wrong").textContent = error.message ? say("refused", { why: error.message }) : say("no_answer");
+      byId("newcomer-wrong").textContent = sentence(error);
     }
   }
 }

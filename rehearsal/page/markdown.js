@@ -51,7 +51,6 @@ const RULES = [
 ];
 const START = /[\\`<@[|*_~]|https?:\/\//g;
 
-/** One run of text as nodes and strings. */
 export function inline(text, ctx, depth = 0) {
   if (depth > DEEPEST) return [text];
   const out = [];

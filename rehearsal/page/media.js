@@ -14,7 +14,6 @@ function guess(name) {
 const size = (media) => ({ width: media.width || null, height: media.height || null });
 const nameOf = (media) => media.filename ?? media.name ?? decodeURIComponent((media.url ?? "").split("?")[0].split("/").pop() || say("unfinished"));
 
-/** A description row where the file itself cannot be shown. */
 function absent(media, alt) {
   return el("p", { class: "absent" }, el("b", {}, alt || nameOf(media)), el("span", { class: "meta" }, say("external")));
 }
@@ -45,7 +44,6 @@ export function gallery(items) {
   return el("div", { class: `gallery g${Math.min(items.length, 10)}` }, figures);
 }
 
-/** A file as a row to download. */
 export function fileRow(file, { spoiler = false } = {}) {
   const href = mediaUrl(file.url);
   const name = nameOf(file);
@@ -55,7 +53,6 @@ export function fileRow(file, { spoiler = false } = {}) {
   return spoiler ? el("div", { class: "pic spoiler wide" }, row, cover()) : row;
 }
 
-/** The attachments of a message without components of its own for them. */
 export function attachments(list) {
   const isMedia = (a) => ["image", "video"].includes(kindOf(a));
   const spoiled = (a) => ({ ...a, media: a, spoiler: Boolean(a.is_spoiler) || (a.filename ?? "").startsWith("SPOILER_") });

@@ -92,6 +92,6 @@ export function messageRow(m, ctx, { grouped = false, state = {} } = {}) {
     only(m, ctx),
     state.failed && el("p", { class: "failed", role: "alert" }, state.failed),
     limitsLine(m),
-    el("button", { class: "more", type: "button", "aria-label": say("actions"), "aria-haspopup": "menu" }, "⋯"),
+    el("button", { class: "more", type: "button", "aria-label": say("actions") }, "⋯"),
   );
 }

@@ -1,5 +1,5 @@
 // Forms the bot opens. The browser's own checks hold their limits; the words in them are the bot's.
-import { api } from "./api.js";
+import { api, sentence } from "./api.js";
 import { choices } from "./components.js";
 import { byId, el } from "./dom.js";
 import { markdown } from "./markdown.js";
@@ -70,7 +70,6 @@ function part(c, fields, ctx) {
   return el("div", { class: "text" }, markdown(c.content ?? "", ctx));
 }
 
-/** Opens the form of an interaction that carries one. */
 export function openModal(interaction, store) {
   const box = byId("modal");
   const { title, components } = interaction.modal;
@@ -102,7 +101,7 @@ async function submit({ interaction, fields, wrong, go, box, as }) {
     if (answer.state === "failed") wrong.textContent = say("failed");
     else box.close();
   } catch (error) {
-    wrong.textContent = error.message ? say("refused", { why: error.message }) : say("no_answer");
+    wrong.textContent = sentence(error);
   } finally {
     go.disabled = false;
   }

@@ -1,71 +1,65 @@
-// The list over the composer: commands, options, values. The field keeps the focus; the list only shows what is chosen.
-import { byId, el } from "./dom.js";
+// A list under or over a field: commands, options, values, people. The field keeps the focus; the list shows what is chosen.
+import { el } from "./dom.js";
 
 export class Pop {
-  #box = byId("pop");
   #items = [];
   #at = -1;
   #take = null;
   #field = null;
 
-  constructor() {
+  constructor(box) {
+    this.box = box;
     // mousedown would move the focus out of the field before the click arrives.
-    this.#box.addEventListener("mousedown", (e) => e.preventDefault());
-    this.#box.addEventListener("click", (e) => {
+    box.addEventListener("mousedown", (e) => e.preventDefault());
+    box.addEventListener("click", (e) => {
       const row = e.target.closest("[role=option]");
       if (row) this.take(Number(row.dataset.at));
     });
   }
 
-  get open() {
-    return !this.#box.hidden;
-  }
-
   get chosen() {
-    return this.open ? this.#at : -1;
+    return this.#at;
   }
 
   get size() {
-    return this.open ? this.#items.length : 0;
+    return this.#items.length;
   }
 
-  /** Shows `items` ({title, note, print}) under a `hint`; `take(item)` is called with the chosen one. */
+  /** Shows `items` ({mark, title, note, print}) under a `hint`; `take(item)` is called with the chosen one. */
   show({ field, label, hint, help, items, take, chosen = -1 }) {
+    this.#field?.removeAttribute("aria-activedescendant");
     this.#items = items;
     this.#take = take;
-    this.#at = Math.min(chosen, items.length - 1);
-    if (this.#field && this.#field !== field) this.#unlink();
     this.#field = field;
     const rows = items.map((item, at) => this.#row(item, at));
-    const list = el("div", { id: "choices", role: "listbox", "aria-label": label }, rows);
-    this.#box.replaceChildren(el("p", { class: "hint" }, el("span", {}, hint), el("span", { class: "help" }, help)), ...(rows.length ? [list] : []));
-    this.#box.hidden = false;
-    this.#mark();
+    const list = el("div", { class: "choices", role: "listbox", "aria-label": label }, rows);
+    this.box.replaceChildren(el("p", { class: "hint" }, el("span", {}, hint), el("span", { class: "help" }, help)), ...(rows.length ? [list] : []));
+    this.box.hidden = false;
+    this.#mark(Math.min(chosen, items.length - 1));
   }
 
-  #row(item, at) {
-    const note = el("span", { class: "note-md" }, item.note ?? "");
-    return el("div", { class: "opt", role: "option", id: `choice-${at}`, data: { at } }, el("b", {}, item.title), note, el("span", { class: "edgeprint" }, item.print ?? ""));
+  #row({ mark, title, note, print }, at) {
+    const props = { class: mark ? "opt pick" : "opt", role: "option", id: `${this.box.id}-${at}`, data: { at } };
+    return el("div", props, mark, el("b", {}, title), el("span", { class: "note-md" }, note), el("span", { class: "edgeprint" }, print));
   }
 
-  #mark() {
-    const rows = this.#box.querySelectorAll("[role=option]");
-    rows.forEach((row, at) => row.setAttribute("aria-selected", String(at === this.#at)));
-    if (this.#at >= 0) {
-      this.#field.setAttribute("aria-activedescendant", `choice-${this.#at}`);
-      rows[this.#at].scrollIntoView({ block: "nearest" });
-    } else this.#field.removeAttribute("aria-activedescendant");
+  #mark(at) {
+    this.#at = at;
+    const rows = [...this.box.querySelectorAll("[role=option]")];
+    for (const row of rows) row.setAttribute("aria-selected", String(row === rows[at]));
+    if (rows[at]) this.#field.setAttribute("aria-activedescendant", rows[at].id);
+    else this.#field.removeAttribute("aria-activedescendant");
+    rows[at]?.scrollIntoView({ block: "nearest" });
   }
 
-  #unlink() {
-    this.#field.removeAttribute("aria-activedescendant");
-  }
-
-  move(by) {
+  /** ↑ and ↓; true when the key was one of them and there is something to choose. */
+  key(e) {
+    const by = { ArrowDown: 1, ArrowUp: -1 }[e.key];
     const n = this.#items.length;
-    if (!n) return;
-    this.#at = this.#at < 0 ? (by > 0 ? 0 : n - 1) : (this.#at + by + n) % n;
-    this.#mark();
+    if (!by || !n || e.altKey) return false;
+    e.preventDefault();
+    this.#mark(this.#at < 0 && by < 0 ? n - 1 : (this.#at + by + n) % n);
+    return true;
   }
 
   take(at = this.#at) {
@@ -75,8 +69,8 @@ export class Pop {
   }
 
   hide() {
-    if (this.#field) this.#unlink();
-    this.#box.hidden = true;
+    this.#field?.removeAttribute("aria-activedescendant");
+    this.box.hidden = true;
     this.#items = [];
     this.#at = -1;
   }

@@ -21,7 +21,6 @@ export function groups(channels) {
 
 export const sign = (c) => (c.type === 1 ? "@" : THREADS.has(c.type) ? "↳" : c.private ? "◆" : "#");
 
-/** A short word about a member: owner, roles, language. */
 export function about(user, store) {
   const member = store.member(user.id);
   const roles = (member?.roles ?? []).map((id) => store.guild.roles.find((r) => r.id === id)).filter((r) => r && !r.managed).map((r) => r.name);

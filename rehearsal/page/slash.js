@@ -1,5 +1,5 @@
 // Slash commands as data: which there are for a member, what an option takes, whether a draft may be sent. No elements here.
-import { lang, say } from "./words.js";
+import { say } from "./words.js";
 
 export const KIND = { SUB: 1, GROUP: 2, STRING: 3, INTEGER: 4, BOOLEAN: 5, USER: 6, CHANNEL: 7, ROLE: 8, MENTIONABLE: 9, NUMBER: 10, FILE: 11 };
 
@@ -98,7 +98,7 @@ export function ownValues(o, ctx) {
 export const matching = (values, text) => values.filter((v) => v.label.toLowerCase().includes(text.toLowerCase()));
 
 function number(o, text) {
-  const value = Number(text.replace(lang === "es" && !text.includes(".") ? "," : /(?!)/, "."));
+  const value = Number(text.replace(",", "."));
   if (!text.trim() || !Number.isFinite(value)) return { wrong: say("not_number", { option: o.shown }) };
   if (o.type === KIND.INTEGER && !Number.isInteger(value)) return { wrong: say("not_integer", { option: o.shown }) };
   if (o.min_value !== undefined && o.min_value !== null && value < o.min_value) return { wrong: say("too_small", { option: o.shown, n: o.min_value }) };

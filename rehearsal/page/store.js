@@ -22,7 +22,7 @@ export class Store extends EventTarget {
   #leave = () => {};
   #turn = 0;
 
-  say(type, detail = null) {
+  tell(type, detail = null) {
     this.dispatchEvent(new CustomEvent(type, { detail }));
   }
 
@@ -34,7 +34,6 @@ export class Store extends EventTarget {
     return [...this.guilds.flatMap((g) => g.channels), ...(this.state?.dms ?? [])];
   }
 
-  /** Channels one can read and write in. */
   get rooms() {
     return this.channels.filter((c) => !HIDDEN_KINDS.has(c.type));
   }
@@ -98,7 +97,7 @@ export class Store extends EventTarget {
     setNow(state.now);
     this.#leave = follow(this.as, (event) => this.apply(event), (up, again) => this.#link(up, again));
     const room = this.rooms.find((c) => c.id === channelId) ?? this.rooms.find((c) => c.me?.can.send) ?? this.rooms[0];
-    this.say("state");
+    this.tell("state");
     await this.open(room?.id ?? null);
   }
 
@@ -109,11 +108,11 @@ export class Store extends EventTarget {
     this.typing.clear();
     this.older = false;
     this.ready = false;
-    this.say("channel");
+    this.tell("channel");
     if (channelId) await this.#read();
     if (channelId !== this.channelId) return;
     this.ready = true;
-    this.say("log");
+    this.tell("log");
   }
 
   async #read() {
@@ -126,7 +125,6 @@ export class Store extends EventTarget {
     this.older = page.messages.length === 50;
   }
 
-  /** Reads the page of messages before the oldest one. */
   async readOlder() {
     const { as, channelId } = this;
     if (!this.older) return false;
@@ -148,17 +146,17 @@ export class Store extends EventTarget {
     if (as !== this.as) return;
     this.state = state;
     setNow(state.now);
-    this.say("state");
+    this.tell("state");
   }
 
   async #link(up, again) {
     this.linked = up;
-    this.say("link", { up, again });
+    this.tell("link", { up, again });
     if (!again) return;
     await this.refresh();
     this.messages = new Map();
     if (this.channelId) await this.#read();
-    this.say("log");
+    this.tell("log");
   }
 
   apply({ t, d }) {
@@ -167,12 +165,12 @@ export class Store extends EventTarget {
     else if (t === "MESSAGE_DELETE") this.#remove(d);
     else if (kind === "MESSAGE" || t === "REACTION") this.#message(d, t === "MESSAGE_CREATE");
     else if (t === "TYPING_START") this.#typing(d);
-    else if (t === "MODAL_OPEN") this.say("modal", d);
+    else if (t === "MODAL_OPEN") this.tell("modal", d);
     else if (kind === "INTERACTION") this.#interaction(d, t);
     else if (kind === "CHANNEL" || kind === "THREAD") this.#channel(d, t);
     else if (t === "BOT") {
       this.state.application.connected = d.connected;
-      this.say("state");
+      this.tell("state");
     } else this.refresh().catch(() => {});
   }
 
@@ -180,25 +178,25 @@ export class Store extends EventTarget {
     if (fresh) this.typing.delete(m.author.id);
     if (m.channel_id !== this.channelId) return;
     this.messages.set(m.id, m);
-    this.say("message", { message: m, fresh });
-    if (fresh) this.say("typing");
+    this.tell("message", { message: m, fresh });
+    if (fresh) this.tell("typing");
   }
 
   #remove({ id, channel_id: channelId }) {
     if (channelId !== this.channelId || !this.messages.delete(id)) return;
-    this.say("removed", { id });
+    this.tell("removed", { id });
   }
 
   #typing({ channel_id: channelId, user_id: userId }) {
     if (channelId !== this.channelId || userId === this.as) return;
     this.typing.set(userId, now() + TYPING);
-    this.say("typing");
+    this.tell("typing");
   }
 
   #interaction(i, t) {
     if (i.channel_id !== this.channelId || i.kind === "autocomplete") return;
     this.interactions.set(i.id, i);
-    this.say("interaction", { interaction: i, event: t });
+    this.tell("interaction", { interaction: i, event: t });
   }
 
   #channel(c, t) {
@@ -210,6 +208,6 @@ export class Store extends EventTarget {
       if (known) list.splice(at, 1);
     } else if (known) list[at] = c;
     else list.push(c);
-    this.say("state", { created: !known && !t.endsWith("DELETE") ? c : null, deleted: t.endsWith("DELETE") ? known : null });
+    this.tell("state", { created: !known && !t.endsWith("DELETE") ? c : null, deleted: t.endsWith("DELETE") ? known : null });
   }
 }

@@ -29,7 +29,7 @@ export const now = () => Date.now() + ahead;
 /** The moment in a snowflake, in milliseconds. */
 export const moment = (id) => Number((BigInt(id) >> 22n) + EPOCH);
 
-export function relative(seconds, locale) {
+function relative(seconds, locale) {
   const [unit, size] = STEPS.find(([, each, many]) => Math.abs(seconds) < each * many);
   return new Intl.RelativeTimeFormat(locale, { numeric: seconds === 0 ? "auto" : "always" }).format(Math.trunc(seconds / size), unit);
 }

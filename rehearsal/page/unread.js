@@ -29,7 +29,6 @@ export class Unread extends EventTarget {
     return this.#counts.get(user)?.get(channel) ?? FRESH;
   }
 
-  /** All of one member together. */
   total(user) {
     const all = [...(this.#counts.get(user)?.values() ?? [])];
     return { n: all.reduce((n, c) => n + c.n, 0), pings: all.reduce((n, c) => n + c.pings, 0) };
