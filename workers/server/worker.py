@@ -214,10 +214,12 @@ class Worker:
     def _refuse_bad(self, order: RunOrder) -> None:
         if order.model not in self._catalog.models:
             reason = self._catalog.refused.get(order.model, "There is no such model on this worker.")
-            raise Refused(HTTPStatus.UNPROCESSABLE_ENTITY, "unknown_model", f"{order.model}: {reason}")
+            detail = f"The model {order.model!r} cannot be had: {reason}"
+            raise Refused(HTTPStatus.UNPROCESSABLE_ENTITY, "unknown_model", detail)
         fields = complaints(order, self._offer(order.model))
         if fields:
-            raise Refused(HTTPStatus.UNPROCESSABLE_ENTITY, "bad_order", fields[0].detail, fields=fields)
+            detail = f"The order is wrong: {fields[0].detail}"
+            raise Refused(HTTPStatus.UNPROCESSABLE_ENTITY, "bad_order", detail, fields=fields)
 
     def _refuse_full(self) -> None:
         if self._draining or self.has_died:
