@@ -19,7 +19,7 @@ from PIL import Image
 
 from tests.workers.fake_backend import FakeBackend, pixels_of, source
 from workers.engine.catalog import Catalog
-from workers.engine.run import RunSpec
+from workers.engine.run import Progress, RunSpec
 from workers.protocol import (
     BODY_BYTES_MAX,
     Accepted,
@@ -228,6 +228,20 @@ async def test_silence_is_filled_with_heartbeats(bench: Make) -> None:
     assert isinstance(told[-1], Heartbeat)
 
 
+async def test_a_change_while_a_reader_is_about_to_wait_is_not_missed() -> None:
+    ledger = Ledger(Clock())
+    entry = ledger.add(RunKey("job", 1), RunOrder.model_validate(order()))
+    events = stream.events(entry, heartbeat_seconds=60)
+    assert isinstance(await anext(events), Accepted)
+    async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+        for step in range(20):
+            reader = tasks.create_task(anext(events))
+            # The report comes one turn of the loop after the reader has found nothing new.
+            report = Progress(step=step, total_steps=20, eta_seconds=None, in_company_of=0)
+            asyncio.get_running_loop().call_soon(ledger.apply, entry, report)
+            assert isinstance(await reader, Progressed)
+
+
 async def test_only_so_many_streams_are_open(bench: Make) -> None:
     lab = await bench(FakeBackend(held=True))
     await lab.put("job.1")
@@ -255,7 +269,7 @@ async def test_cancelling_one_answers_when_it_stopped_and_leaves_the_neighbour(b
     await lab.put("mine.1", steps=50)
     await lab.put("theirs.1", steps=6, seed=3)
     lab.backend.permit(2)
-    await lab.until_step("mine.1", 1)
+    await lab.until_step("mine.1", 2)
     async with asyncio.TaskGroup() as tasks:
         deleting = tasks.create_task(lab.client.delete("/v1/runs/mine.1"))
         mine = lab.worker.find(RunKey("mine", 1))

@@ -56,9 +56,10 @@ class Entry:
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
 
-    async def changed(self) -> None:
-        """Wait for the next change. Take it before reading the state: what changes in between is then not missed."""
-        await self._changed.wait()
+    async def beyond(self, sequence: int) -> None:
+        """Wait until it has changed since `sequence` was read; at once where it has already."""
+        while self.sequence == sequence:
+            await self._changed.wait()
 
     @property
     def has_ended(self) -> bool:

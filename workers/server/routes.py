@@ -77,7 +77,7 @@ async def _delete(request: web.Request) -> web.Response:
     try:
         async with asyncio.timeout(_STOP_SECONDS):
             while not entry.has_ended:
-                await entry.changed()
+                await entry.beyond(entry.sequence)
     except TimeoutError:
         return _status(entry, HTTPStatus.ACCEPTED)
     return _status(entry)

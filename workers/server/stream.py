@@ -22,7 +22,7 @@ async def events(entry: Entry, *, heartbeat_seconds: float = HEARTBEAT_SECONDS) 
     while True:
         if entry.sequence == seen:
             try:
-                await asyncio.wait_for(entry.changed(), heartbeat_seconds)
+                await asyncio.wait_for(entry.beyond(seen), heartbeat_seconds)
             except TimeoutError:
                 yield Heartbeat()
             continue
