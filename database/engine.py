@@ -1,0 +1,191 @@
+"""The open database: engines, transactions, the file lock.
+
+SQLite has one writing connection (every SQLite up to 3.51.2 may corrupt its WAL when two connections write and
+checkpoint at once) and a few reading ones, in one process, held by a lock file. PostgreSQL works behind PgBouncer's
+transaction mode: no statement outlives its transaction, no setting is made for a session, no lock is held outside a
+transaction.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, Literal, TypeVar
+from uuid import uuid4
+
+from sqlalchemy import event, text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from database.faults import outage_of
+from database.file_lock import hold_file_lock
+from database.url import Target, read_url
+from jobs.errors import StoreUnavailable
+
+_log = logging.getLogger(__name__)
+_T = TypeVar("_T")
+
+Work = Callable[[AsyncConnection], Awaitable[_T]]
+Synchronous = Literal["FULL", "NORMAL"]
+
+TRIES = 4
+_PAUSE = 0.05
+_TRANSACTION_TIMEOUT = 40.0
+"""Seconds. Above every limit inside (lock 2, statement 15, SQLite's busy 10, pool 15): it catches a silent network."""
+_LOCK_PATIENCE = 3.0
+_NAMESPACE = 0x6461726B  # "dark": the first half of our advisory locks
+
+
+class Database:
+    """Transactions on the open database. Made by :func:`open_database`."""
+
+    def __init__(self, writer: AsyncEngine, reader: AsyncEngine) -> None:
+        self._writer = writer
+        self._reader = reader
+
+    @property
+    def is_postgresql(self) -> bool:
+        """Else it is SQLite."""
+        return self._writer.dialect.name == "postgresql"
+
+    async def write(self, work: Work[_T]) -> _T:
+        """Run ``work`` in one writing transaction, again when it was a passing refusal: it must be safe to repeat.
+
+        A commit whose answer was lost may have taken effect, so work is compare-and-set or keyed.
+        Raises StoreUnavailable.
+        """
+        return await self._patiently(self._writer, work)
+
+    async def read(self, work: Work[_T]) -> _T:
+        """Run ``work`` on one consistent snapshot. Raises StoreUnavailable."""
+        return await self._patiently(self._reader, work)
+
+    async def version(self) -> str:
+        """The server's or library's version, for the doctor."""
+        question = "SHOW server_version" if self.is_postgresql else "SELECT sqlite_version()"
+        return await self.read(lambda tx: _scalar(tx, question))
+
+    async def _patiently(self, engine: AsyncEngine, work: Work[_T]) -> _T:
+        for attempt in range(1, TRIES + 1):
+            try:
+                async with asyncio.timeout(_TRANSACTION_TIMEOUT), engine.begin() as tx:
+                    return await work(tx)
+            except Exception as error:  # classified: what is no outage goes on as it came
+                outage = outage_of(error)
+                if outage is None:
+                    raise
+                if not outage.passing or attempt == TRIES:
+                    raise StoreUnavailable(outage.reason) from error
+                _log.info("the database is %s; try %d of %d follows", outage.reason, attempt + 1, TRIES)
+            await asyncio.sleep(_PAUSE * 2**attempt * (0.5 + random.random()))  # noqa: S311  (jitter, no secret)
+        raise AssertionError("unreachable: the last try returns or raises")
+
+
+async def _scalar(tx: AsyncConnection, question: str) -> str:
+    return str((await tx.execute(text(question))).scalar_one())
+
+
+async def serialise(tx: AsyncConnection, purpose: int, what: int = 0) -> None:
+    """Let transactions with the same purpose run one after another until commit. Nothing on SQLite: there all do.
+
+    A statement of its own, so that the next one sees what the one before us committed.
+    """
+    if tx.dialect.name == "postgresql":
+        await tx.execute(
+            text("SELECT pg_advisory_xact_lock(:space, :key)"), {"space": _NAMESPACE + purpose, "key": what}
+        )
+
+
+async def try_serialise(tx: AsyncConnection, purpose: int) -> bool:
+    """As :func:`serialise`, but False at once when somebody else is at it."""
+    if tx.dialect.name != "postgresql":
+        return True
+    question = text("SELECT pg_try_advisory_xact_lock(:space, 0)")
+    return bool((await tx.execute(question, {"space": _NAMESPACE + purpose})).scalar_one())
+
+
+@asynccontextmanager
+async def open_database(url: str, *, sqlite_synchronous: Synchronous = "FULL") -> AsyncIterator[Database]:
+    """Open an already migrated database; closed on leaving. Nothing is asked of a PostgreSQL server yet.
+
+    ``sqlite_synchronous`` NORMAL may lose the last commits in a power cut. Raises DatabaseUrlInvalid, DatabaseInUse.
+    """
+    target = read_url(url)
+    async with AsyncExitStack() as stack:
+        if target.file is not None:
+            await stack.enter_async_context(hold_file_lock(target.file, patience=_LOCK_PATIENCE))
+        writer, reader = engines(target, sqlite_synchronous=sqlite_synchronous)
+        stack.push_async_callback(writer.dispose)  # closed last: the last connection checkpoints the WAL
+        if reader.sync_engine.pool is not writer.sync_engine.pool:
+            stack.push_async_callback(reader.dispose)
+        yield Database(writer, reader)
+
+
+def engines(target: Target, *, sqlite_synchronous: Synchronous = "FULL") -> tuple[AsyncEngine, AsyncEngine]:
+    """(writer, reader) for a target; on PostgreSQL they share a pool."""
+    if target.file is not None:
+        return (
+            sqlite_engine(target, synchronous=sqlite_synchronous),
+            sqlite_engine(target, synchronous=sqlite_synchronous, writes=False),
+        )
+    writer = postgresql_engine(target)
+    return writer, writer.execution_options(isolation_level="REPEATABLE READ")
+
+
+def sqlite_engine(
+    target: Target, *, synchronous: Synchronous, writes: bool = True, foreign_keys: bool = True
+) -> AsyncEngine:
+    """One writing connection, or a few that cannot write."""
+    engine = create_async_engine(
+        target.url, pool_size=1 if writes else 3, max_overflow=0, pool_timeout=15, hide_parameters=True
+    )
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def prepare(connection: Any, _record: object) -> None:
+        connection.isolation_level = None  # the driver begins nothing by itself: we say BEGIN
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA busy_timeout = 10000")
+        cursor.execute(f"PRAGMA foreign_keys = {'ON' if foreign_keys else 'OFF'}")
+        if writes:
+            cursor.execute("PRAGMA journal_mode = WAL")
+            cursor.execute(f"PRAGMA synchronous = {synchronous}")
+        else:
+            cursor.execute("PRAGMA query_only = ON")
+        cursor.close()
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def begin(connection: Any) -> None:
+        # A deferred transaction that reads and then writes fails with BUSY_SNAPSHOT at once, whatever the timeout.
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+def postgresql_engine(target: Target) -> AsyncEngine:
+    """A pool whose connections may be anybody's between two transactions."""
+    engine = create_async_engine(
+        target.url,
+        connect_args={
+            **target.connect_args,
+            # Behind PgBouncer the next transaction may meet a connection with other statements, or the same names.
+            "statement_cache_size": 0,
+            "prepared_statement_cache_size": 0,
+            "prepared_statement_name_func": lambda: f"__darkroom_{uuid4().hex}__",
+        },
+        pool_size=5,
+        max_overflow=5,
+        pool_timeout=15,
+        pool_pre_ping=True,
+        pool_recycle=1800,
+        hide_parameters=True,
+    )
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def limit(connection: Any) -> None:
+        # For this transaction only: as start-up parameters PgBouncer refuses them, as session settings it leaks them.
+        connection.exec_driver_sql(
+            "SELECT set_config('lock_timeout', '2s', true), set_config('statement_timeout', '15s', true), "
+            "set_config('idle_in_transaction_session_timeout', '30s', true)"
+        )
+
+    return engine

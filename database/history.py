@@ -1,0 +1,66 @@
+"""What every move of a job leaves in the same transaction: a line of history, and deliveries for its channel."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import RowMapping, insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from database.tables import job_event, outbox
+from jobs.ports import DeliveryKind
+
+# In the order in which they are posted.
+_DELIVERIES = {
+    "done": (DeliveryKind.PICTURE, DeliveryKind.CLOSE),
+    "failed": (DeliveryKind.FAILURE, DeliveryKind.CLOSE),
+    "expired": (DeliveryKind.FAILURE, DeliveryKind.CLOSE),
+    "quarantined": (DeliveryKind.FAILURE, DeliveryKind.CLOSE),
+    "cancelled": (DeliveryKind.CLOSE,),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Move:
+    """A job's row after a move. ``was`` None: it is new. ``was`` its own state: a note, it did not move."""
+
+    row: RowMapping
+    was: str | None
+    actor: str
+    detail: str | None = None
+
+    @property
+    def deliveries(self) -> tuple[DeliveryKind, ...]:
+        """What the move owes its channel."""
+        if self.row["channel_id"] is None or self.was == self.row["state"]:
+            return ()
+        if self.was is None:
+            return (DeliveryKind.CARD,)
+        return _DELIVERIES.get(self.row["state"], ())
+
+
+async def record(tx: AsyncConnection, moves: Sequence[Move]) -> None:
+    """Write history and deliveries of all moves; two statements however many there are."""
+    if not moves:
+        return
+    await tx.execute(insert(job_event), [_line(move) for move in moves])
+    owed = [_delivery(move.row, kind) for move in moves for kind in move.deliveries]
+    if owed:
+        await tx.execute(insert(outbox), owed)
+
+
+def _line(move: Move) -> dict[str, object]:
+    row = move.row
+    return {
+        "job_id": row["id"],
+        "from_state": move.was,
+        "to_state": row["state"],
+        "generation": row["generation"],
+        "epoch": row["epoch"],
+        "actor": move.actor,
+        "detail": move.detail,
+    }
+
+
+def _delivery(row: RowMapping, kind: DeliveryKind) -> dict[str, object]:
+    same = ("generation", "guild_id", "channel_id", "locale")
+    return {"job_id": row["id"], "kind": kind.value, "part": 0, **{name: row[name] for name in same}}

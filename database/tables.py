@@ -1,0 +1,200 @@
+"""The schema, one for SQLite and PostgreSQL. Migrations write it; a test holds the two equal.
+
+``job`` is the ledger, ``job_event`` its append-only history, ``outbox`` what is still to be posted. That nobody has
+more than two active jobs is a constraint: an active job occupies slot 0 or 1, and (user_id, slot) is unique. NULLs
+are distinct on both databases, so the same line holds on both and waiting jobs do not collide.
+"""
+
+import json
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.engine import Dialect
+from sqlalchemy.types import TypeDecorator
+
+from database.moments import Moment, now
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    }
+)
+
+STATES = ("queued", "leased", "running", "done", "failed", "cancelled", "expired", "quarantined")
+ENDED = ("done", "failed", "cancelled", "expired", "quarantined")
+DELIVERY_STATES = ("pending", "sending", "sent", "dead")
+
+Serial = BigInteger().with_variant(Integer, "sqlite")
+"""SQLite numbers rows by itself only where the key is spelled INTEGER."""
+
+
+class Json(TypeDecorator[Any]):
+    """JSON in a text column, escaped to ASCII: a NUL or half a surrogate pair from outside stays storable."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
+        """Written compactly; NaN and infinities are refused."""
+        return None if value is None else json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
+        """As it was written."""
+        return None if value is None else json.loads(value)
+
+
+def one_of(column: str, values: tuple[str, ...]) -> str:
+    """The SQL of ``column IN ('a', 'b')``."""
+    quoted = ", ".join(f"'{value}'" for value in values)
+    return f"{column} IN ({quoted})"
+
+
+def _serial() -> Column[int]:
+    return Column("seq", Serial, Identity(), primary_key=True)
+
+
+job = Table(
+    "job",
+    metadata,
+    _serial(),  # also the order of arrival
+    Column("id", Text, nullable=False, unique=True),
+    Column("idempotency_key", Text, nullable=False, unique=True),
+    Column("user_id", Text, nullable=False),
+    Column("door", Text, nullable=False),
+    # What planning reads without opening the order.
+    Column("kind", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("width", Integer, nullable=False),
+    Column("height", Integer, nullable=False),
+    Column("order", Json, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("generation", Integer, nullable=False, server_default="0"),
+    Column("attempt", Integer, nullable=False, server_default="0"),
+    Column("lost", Integer, nullable=False, server_default="0"),
+    Column("epoch", Integer, nullable=False, server_default="0"),
+    Column("version", Integer, nullable=False, server_default="0"),
+    Column("slot", SmallInteger),
+    Column("worker", Text),
+    Column("lease_until", Moment),
+    Column("cancel_requested", Boolean, nullable=False, server_default=text("false")),
+    Column("guild_id", Text),
+    Column("channel_id", Text),
+    Column("locale", Text),
+    Column("failure", Json),
+    Column("making", Json),
+    Column("created_at", Moment, nullable=False, default=now()),
+    Column("not_before", Moment),
+    Column("deadline", Moment, nullable=False),
+    Column("started_at", Moment),
+    Column("finished_at", Moment),
+    UniqueConstraint("user_id", "slot"),
+    CheckConstraint("slot IS NULL OR slot IN (0, 1)", name="two_slots"),
+    CheckConstraint("(slot IS NOT NULL) = (state IN ('leased', 'running'))", name="slot_while_active"),
+    CheckConstraint(one_of("state", STATES), name="known_state"),
+)
+_queued = text("state = 'queued'")
+_active = text("slot IS NOT NULL")
+Index("ix_job_queue", job.c.user_id, job.c.seq, sqlite_where=_queued, postgresql_where=_queued)
+Index("ix_job_deadline", job.c.deadline, sqlite_where=_queued, postgresql_where=_queued)
+Index("ix_job_lease", job.c.lease_until, sqlite_where=_active, postgresql_where=_active)
+Index("ix_job_person", job.c.user_id, job.c.seq)
+
+result = Table(
+    "result",
+    metadata,
+    _serial(),
+    Column("job_id", Text, ForeignKey("job.id", ondelete="CASCADE"), nullable=False),
+    Column("generation", Integer, nullable=False),
+    Column("index", Integer, nullable=False),
+    Column("sha256", Text, nullable=False, index=True),
+    Column("content_type", Text, nullable=False),
+    Column("size", Integer, nullable=False),
+    Column("width", Integer, nullable=False),
+    Column("height", Integer, nullable=False),
+    Column("seed", BigInteger, nullable=False),
+    UniqueConstraint("job_id", "generation", "index"),
+)
+
+outbox = Table(
+    "outbox",
+    metadata,
+    _serial(),  # also the order in which the rows of a job are posted
+    Column("job_id", Text, ForeignKey("job.id", ondelete="CASCADE"), nullable=False),
+    Column("generation", Integer, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("part", Integer, nullable=False),
+    Column("state", Text, nullable=False, server_default="pending"),
+    Column("epoch", Integer, nullable=False, server_default="0"),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("guild_id", Text, nullable=False),
+    Column("channel_id", Text, nullable=False),
+    Column("locale", Text, nullable=False),
+    Column("created_at", Moment, nullable=False, default=now()),
+    Column("not_before", Moment),
+    Column("lease_until", Moment),
+    Column("first_try_at", Moment),
+    Column("message_id", Text),
+    Column("reason", Text),
+    UniqueConstraint("job_id", "generation", "kind", "part"),
+    CheckConstraint(one_of("state", DELIVERY_STATES), name="known_state"),
+)
+_open = text("state IN ('pending', 'sending')")
+Index("ix_outbox_open", outbox.c.job_id, outbox.c.seq, sqlite_where=_open, postgresql_where=_open)
+Index("ix_outbox_due", outbox.c.seq, sqlite_where=_open, postgresql_where=_open)
+
+job_event = Table(
+    "job_event",
+    metadata,
+    _serial(),
+    Column("job_id", Text, nullable=False, index=True),
+    Column("at", Moment, nullable=False, default=now()),
+    Column("from_state", Text),
+    Column("to_state", Text, nullable=False),
+    Column("generation", Integer, nullable=False),
+    Column("epoch", Integer, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("detail", Text),
+)
+
+person = Table(
+    "person",
+    metadata,
+    Column("user_id", Text, primary_key=True),
+    Column("served", BigInteger, nullable=False, index=True),  # fairness clock: written by claims only
+)
+
+session = Table(
+    "session",
+    metadata,
+    Column("user_id", Text, primary_key=True),
+    Column("guild_id", Text, primary_key=True),
+    Column("channel_id", Text, nullable=False, unique=True),
+    Column("made_at", Moment, nullable=False, default=now()),
+)
+
+worker = Table(
+    "worker",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("offers", Json, nullable=False),
+    Column("last_seen", Moment, nullable=False),
+)

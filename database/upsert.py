@@ -1,0 +1,10 @@
+"""INSERT … ON CONFLICT, which SQLite and PostgreSQL spell alike and SQLAlchemy keeps apart."""
+
+from sqlalchemy import Table
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+
+def upsert(tx: AsyncConnection, table: Table) -> postgresql.Insert | sqlite.Insert:
+    """An INSERT that knows ``on_conflict_do_update`` and ``on_conflict_do_nothing``."""
+    return postgresql.insert(table) if tx.dialect.name == "postgresql" else sqlite.insert(table)
