@@ -51,6 +51,7 @@ class JobStore(Protocol):
     """The ledger. Every method is one transaction; all raise StoreUnavailable when the database cannot take it.
 
     Methods that take a RunKey write only where the job is active *and* has that epoch; else they raise LeaseLost.
+    A call repeated after its first answer was lost (same epoch, the job already as the call left it) returns that job.
     Deliveries (outbox rows) are written in the same transaction for jobs that have a place:
     submit → card; finish → picture and close; fail, expiry → failure and close; cancelled → close.
     """
@@ -116,6 +117,10 @@ class JobStore(Protocol):
 
         Raises JobNotFound also when the job is somebody else's.
         """
+        ...
+
+    async def cancel_waiting(self, user_id: UserId | None) -> list[Job]:
+        """T12 for every waiting job of one person, or (None) of everybody; those being made go on. The cancelled ones."""
         ...
 
     async def cancelled(self, key: RunKey) -> Job:
