@@ -112,9 +112,10 @@ function breaks(text) {
 // Line by line: what a line opens, and how many lines it takes.
 const HEADING = /^(#{1,3})\s+(\S.*)$/;
 const SUB = /^-#\s+(\S.*)$/;
-const ITEM = /^(\s*)(?:[-*]|(\d{1,9})\.)\s+(\S.*)$/;
+const BULLET = /^(\s*)([-*])\s+(\S.*)$/;
+const NUMBER = /^(\s*)(\d{1,9})\.\s+(\S.*)$/;
 const QUOTE = /^> ?(.*)$/;
-const special = (line) => HEADING.test(line) || SUB.test(line) || ITEM.test(line) || /^>(?:>>)? /.test(line) || line.trim() === "";
+const special = (line) => HEADING.test(line) || SUB.test(line) || BULLET.test(line) || NUMBER.test(line) || /^>(?:>>)? /.test(line) || line.trim() === "";
 
 function takeWhile(lines, at, pattern) {
   const taken = [];
@@ -132,8 +133,8 @@ function quote(lines, at, ctx) {
 }
 
 function list(lines, at, ctx) {
-  const taken = takeWhile(lines, at, ITEM);
-  const ordered = taken[0][2] !== undefined;
+  const ordered = NUMBER.test(lines[at]);
+  const taken = takeWhile(lines, at, ordered ? NUMBER : BULLET);
   const items = taken.map((m) => el("li", { class: m[1].length > 1 ? "deep" : null }, ...inline(m[3], ctx)));
   return [taken.length, el(ordered ? "ol" : "ul", { class: "list-md", start: ordered ? taken[0][2] : null }, ...items)];
 }
@@ -152,7 +153,7 @@ function block(lines, at, ctx, quoted) {
   const sub = SUB.exec(line);
   if (sub) return [1, el("p", { class: "sub" }, ...inline(sub[1], ctx))];
   if (!quoted && (QUOTE.test(line) && /^>(?:>>)? /.test(line))) return quote(lines, at, ctx);
-  if (ITEM.test(line)) return list(lines, at, ctx);
+  if (BULLET.test(line) || NUMBER.test(line)) return list(lines, at, ctx);
   if (line.trim() === "") return [1, el("p", { class: "gap" })];
   return paragraph(lines, at, ctx);
 }
@@ -170,7 +171,7 @@ function blocks(lines, ctx, quoted = false) {
 
 /** A whole text with its blocks: headings, small print, quotes, lists, code, paragraphs. */
 export function markdown(text, ctx) {
-  const parts = String(text ?? "").split(/```(?:([\w+\-.#]{1,30})\n)?\n?([\s\S]*?)\n?```/);
+  const parts = String(text ?? "").split(/```(?:([\w+\-.#]{1,30})\n)?\n?([\s\S]+?)\n?```/);
   const out = [];
   // split() with two groups gives text, language, code, text, …
   for (let i = 0; i < parts.length; i += 3) {
