@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 
@@ -19,7 +19,7 @@ class WorkerSettings:
     port: int = 7870
     models: Path | None = None
     name: str = "worker"
-    token: str | None = None
+    token: str | None = field(default=None, repr=False)
     threads: int | None = None
     max_batch: int = 8
     models_in_memory: int = 2
