@@ -79,17 +79,18 @@ class Page {
     store.addEventListener("modal", ({ detail }) => openModal(detail, store));
     store.addEventListener("link", ({ detail }) => this.#link(detail));
     unread.addEventListener("ping", ({ detail }) => this.#ping(detail));
+    unread.addEventListener("again", () => store.refresh().catch(() => location.reload()));
     unread.addEventListener("change", () => this.#title());
     document.addEventListener("visibilitychange", () => !document.hidden && store.as && this.log.toEndIfPinned());
     addEventListener("popstate", () => this.#fromAddress());
   }
 
   async start() {
-    await this.unread.start(() => (document.hidden ? null : { as: this.store.as, channelId: this.store.channelId }));
-    const state = await api.state();
-    const people = state.users.filter((u) => !u.bot);
+    const { store, unread } = this;
+    await unread.start(() => (document.hidden ? null : { as: store.as, channelId: store.channelId }));
+    store.state = await api.state();
     const asked = (params.get("as") ?? "").toLowerCase();
-    const who = people.find((u) => u.id === asked || u.username.toLowerCase() === asked) ?? people[0];
+    const who = store.people.find((u) => u.id === asked || u.username.toLowerCase() === asked) ?? store.people[0];
     if (who) await this.play(who.id, params.get("channel"));
   }
 
@@ -125,7 +126,7 @@ class Page {
 
   #fromAddress() {
     const at = new URLSearchParams(location.search);
-    if (at.get("as") && at.get("as") !== this.store.as) this.play(at.get("as"), at.get("channel"));
+    if (at.get("as") && at.get("as") !== this.store.me?.username) this.play(at.get("as"), at.get("channel"));
     else if (at.get("channel")) this.open(at.get("channel"));
   }
 
@@ -161,9 +162,10 @@ class Page {
 
   #address() {
     const at = new URLSearchParams(location.search);
-    if (at.get("as") === this.store.as && at.get("channel") === this.store.channelId) return;
+    const { username } = this.store.me;
+    if (at.get("as") === username && at.get("channel") === this.store.channelId) return;
     const first = !at.get("channel");
-    at.set("as", this.store.as);
+    at.set("as", username);
     at.set("channel", this.store.channelId);
     history[first ? "replaceState" : "pushState"](null, "", `?${at}`);
   }

@@ -87,7 +87,7 @@ export class Sidebar {
   #room(c) {
     const { as, channelId } = this.store;
     const count = this.unread.of(as, c.id);
-    const href = `?as=${as}&channel=${c.id}`;
+    const href = `?as=${encodeURIComponent(this.store.me.username)}&channel=${c.id}`;
     const here = c.id === channelId;
     const name = c.name ?? nameOf(this.store.bot);
     const props = { class: `room${count.n ? " fresh" : ""}${sign(c) === "↳" ? " thread" : ""}`, id: `room-${c.id}`, href, "aria-current": here ? "page" : null, data: { channel: c.id }, title: c.private ? say("private_to", { names: viewers(c, this.store) }) : null };
@@ -97,14 +97,16 @@ export class Sidebar {
   #rooms() {
     const { store } = this;
     const name = store.me ? nameOf(store.me) : "";
-    const parts = store.guilds.flatMap((guild) => groups(guild.channels).map(({ category, rooms }, at) => this.#section(category?.name ?? (at === 0 && store.guilds.length > 1 ? guild.name : say("channels", { name })), rooms)));
+    const several = store.guilds.length > 1;
+    const guilds = store.guilds.map((g) => this.#guild(several ? g.name : say("channels", { name }), groups(g.channels)));
     const dms = store.state.dms ?? [];
     const ask = !dms.length && store.bot && el("button", { class: "room", id: "room-direct", type: "button", data: { direct: "" } }, el("span", { class: "sign", "aria-hidden": "true" }, "@"), el("span", { class: "name" }, nameOf(store.bot)));
-    if (!parts.length) parts.push(el("p", { class: "meta" }, say("no_channels", { name })));
-    return [...parts, this.#section(say("direct"), dms, ask)];
+    const direct = el("section", {}, el("h2", {}, say("direct")), dms.map((c) => this.#room(c)), ask);
+    return [...guilds, direct];
   }
 
-  #section(title, rooms, extra) {
-    return el("section", {}, el("h2", {}, title), rooms.map((c) => this.#room(c)), extra);
+  #guild(title, all) {
+    const none = !all.length && el("p", { class: "meta" }, say("no_channels", { name: nameOf(this.store.me) }));
+    return el("section", {}, el("h2", {}, title), none, all.map(({ category, rooms }) => [category && el("h3", {}, category.name), rooms.map((c) => this.#room(c))]));
   }
 }

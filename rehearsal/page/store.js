@@ -50,8 +50,10 @@ export class Store extends EventTarget {
     return this.state?.me ?? null;
   }
 
+  /** Who can be played: members first, then those with roles, the owner last. */
   get people() {
-    return (this.state?.users ?? []).filter((u) => !u.bot);
+    const rank = (u) => (this.member(u.id)?.owner ? 2 : Math.min(1, this.member(u.id)?.roles.length ?? 0));
+    return (this.state?.users ?? []).filter((u) => !u.bot).sort((a, b) => rank(a) - rank(b));
   }
 
   get bot() {
@@ -89,9 +91,9 @@ export class Store extends EventTarget {
   /** Becomes `as` (an id or a name) and opens a channel of theirs. */
   async play(as, channelId = null) {
     const turn = ++this.#turn;
-    this.#leave();
     const state = await api.state(as);
     if (turn !== this.#turn) return;
+    this.#leave();
     this.state = state;
     this.as = state.me.id;
     setNow(state.now);
@@ -153,10 +155,14 @@ export class Store extends EventTarget {
     this.linked = up;
     this.tell("link", { up, again });
     if (!again) return;
-    await this.refresh();
-    this.messages = new Map();
-    if (this.channelId) await this.#read();
-    this.tell("log");
+    try {
+      await this.refresh();
+      this.messages = new Map();
+      if (this.channelId) await this.#read();
+      this.tell("log");
+    } catch {
+      // A server started anew knows neither this member nor this channel: the page begins anew (main.js).
+    }
   }
 
   apply({ t, d }) {

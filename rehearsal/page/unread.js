@@ -16,13 +16,18 @@ export class Unread extends EventTarget {
     await this.#learn();
     if (this.#started) return;
     this.#started = true;
-    follow(null, (event) => this.#apply(event), (up, again) => again && this.#learn());
+    follow(null, (event) => this.#apply(event), (up, again) => again && this.#again());
   }
 
   async #learn() {
     const state = await api.state();
     for (const c of [...state.guilds.flatMap((g) => g.channels), ...(state.dms ?? [])]) this.#viewers.set(c.id, c.viewers ?? []);
     for (const g of state.guilds) for (const m of g.members) this.#roles.set(m.user.id, m.roles);
+  }
+
+  async #again() {
+    await this.#learn();
+    this.dispatchEvent(new Event("again"));
   }
 
   of(user, channel) {

@@ -407,11 +407,16 @@ async def test_plain_messages_go_out_and_the_next_of_the_same_person_is_grouped(
         await expect(page.locator("#say")).to_have_value("")
 
 
-async def test_the_page_finds_the_server_again(stage: Stage) -> None:
-    async with stage.page(f"?as=ada&channel={stage.channel('welcome')}") as page:
-        await page.context.set_offline(True)
-        await page.evaluate("0")
-        await page.context.set_offline(False)
-        await stage.bot.say(stage.channel("welcome"), {"content": "still here"})
-        await expect(page.locator(".msg")).to_contain_text("still here")
-        stage.complaints.clear()
+async def test_the_page_finds_a_server_started_anew(chromium: Browser) -> None:
+    context = await chromium.new_context(locale="en-US")
+    page = await context.new_page()
+    async with await app.start(RehearsalConfig(seed="demo")) as server:
+        await page.goto(f"{server.url}/page/?as=bruno")
+        await expect(page.locator("#title")).to_have_text("welcome")
+        port = server.port
+    await expect(page.locator("#banner")).to_contain_text("Lost the rehearsal server.")
+    async with await app.start(RehearsalConfig(seed="demo", port=port)):
+        await expect(page.locator("#banner")).to_contain_text("The bot is not connected.", timeout=15_000)
+        await expect(page.get_by_role("button", name="Bruno")).to_have_attribute("aria-pressed", "true")
+        await expect(page.locator("#title")).to_have_text("welcome")
+    await context.close()
