@@ -1,0 +1,63 @@
+"""A fresh, migrated database of either kind for each test."""
+
+import shutil
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from database.engine import Database, open_database
+from database.migrate import migrate
+from tests.postgres import PostgresServer, in_thread
+
+BACKENDS = ("sqlite", "postgresql")
+
+Open = Callable[[], AbstractAsyncContextManager[Database]]
+
+
+def sqlite_url(file: Path) -> str:
+    return f"sqlite:///{file}"
+
+
+@pytest.fixture(scope="session")
+def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated SQLite file, to copy."""
+    file = tmp_path_factory.mktemp("template") / "template.sqlite3"
+    in_thread(migrate(sqlite_url(file)))
+    return file
+
+
+@pytest.fixture(scope="session")
+def migrated_template(postgres_server: PostgresServer) -> str:
+    """A migrated PostgreSQL database, to copy."""
+    name = postgres_server.new_database()
+    in_thread(migrate(postgres_server.url(name)))
+    return name
+
+
+@pytest.fixture(params=BACKENDS)
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of a migrated database of this test's own, once for each kind."""
+    if request.param == "sqlite":
+        shutil.copyfile(request.getfixturevalue("migrated_file"), tmp_path / "darkroom.sqlite3")
+        yield sqlite_url(tmp_path / "darkroom.sqlite3")
+        return
+    server: PostgresServer = request.getfixturevalue("postgres_server")
+    name = server.new_database(request.getfixturevalue("migrated_template"))
+    yield server.url(name)
+    server.drop_database(name)
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    """That database, open. SQLite without its sync at commit: tests pull no plug."""
+    async with open_database(database_url, sqlite_synchronous="NORMAL") as opened:
+        yield opened
+
+
+@pytest.fixture
+def open_again(database_url: str) -> Open:
+    """Opens the same database, as a host that starts does."""
+    return partial(open_database, database_url, sqlite_synchronous="NORMAL")
