@@ -14,6 +14,7 @@ import aiohttp
 from bot.clock import SystemClock, draw_seed, new_job_id
 from bot.settings import Settings
 from database.engine import Database, open_database
+from database.fleet_memory import FleetMemory
 from database.job_store import SqlJobStore
 from database.migrate import migrate
 from database.outbox import SqlOutbox
@@ -82,7 +83,7 @@ def _lab(settings: Settings, database: Database, workers: Sequence[Worker]) -> L
         clock=clock,
         shipped=catalog.shipped,
         default_model=catalog.flow("text_to_image").default_model,
-        memory=SqlOfferMemory(database),
+        memory=FleetMemory(database),
         max_batch=settings.max_batch_size,
     )
     desk = Desk(

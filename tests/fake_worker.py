@@ -174,7 +174,7 @@ class FakeWorker:
 
     def _bytes(self, key: str) -> bytes:
         fault, order = self.fault_of[key], self.orders[key]
-        data = picture(order, size=(64, 64) if fault == "wrong_size" else None)
+        data = picture(order, size=(32, 32) if fault == "wrong_size" else None)
         return data[:-30] if fault == "truncated" else data
 
     async def _picture(self, request: web.Request):

@@ -22,11 +22,11 @@ _log = logging.getLogger(__name__)
 class OfferMemory(Protocol):
     """Remembers what workers offered, so that a restarted host knows models whose workers are down."""
 
-    async def recall(self) -> Mapping[str, ModelOffer]:
-        """Every model ever offered, by name."""
+    async def recall(self) -> Mapping[str, Sequence[ModelOffer]]:
+        """What each worker offered last, by the worker's name."""
         ...
 
-    async def remember(self, worker: str, offers: Sequence[ModelOffer]) -> None:
+    async def remember(self, name: str, offers: Sequence[ModelOffer]) -> None:
         """Keep this worker's offers in place of its former ones."""
         ...
 
@@ -100,7 +100,8 @@ class Pool:
     async def run(self) -> None:
         """Serve every worker until cancelled. Runs that are under way are left to their workers, to be taken up again."""
         with suppress(StoreUnavailable):
-            self._offers.update(await self._memory.recall())
+            for offers in (await self._memory.recall()).values():
+                self._offers.update({offer.name: offer for offer in offers})
         async with asyncio.TaskGroup() as group:
             group.create_task(self._dispatcher.keep_leases(), name="leases")
             group.create_task(self._dispatcher.expire(), name="janitor")
