@@ -1,0 +1,1 @@
+"""What an admin types in chat: sync, clearall, getid."""

@@ -1,0 +1,161 @@
+"""What every interaction of ours has in common: one server, no doubles, an answer within Discord's three seconds.
+
+An interaction whose first answer is later than 3 s is lost for ever (10062), and one that is handled twice is answered
+twice (40060): events may be delivered twice and nothing in the library filters them.
+"""
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Coroutine
+from typing import Any, Protocol, cast
+
+import aiohttp
+import discord
+from discord import app_commands
+
+from jobs.errors import DarkroomError
+from jobs.words import explain, say
+
+_log = logging.getLogger(__name__)
+
+ANSWER_BUDGET = 1.0
+"""Seconds a handler may take before the answer is deferred: a third of Discord's 3 s, the rest is the network's."""
+
+CALL_TIMEOUT = 15.0
+"""Seconds for one answer. Longer than the 3 s it has, since the library retries inside it."""
+
+NETWORK_FAULTS = (discord.HTTPException, aiohttp.ClientError, OSError, TimeoutError)
+"""What a call to Discord raises when it was refused, or when its outcome is unknown."""
+
+
+class Door(Protocol):
+    """What interactions need of the client."""
+
+    allowed_guild_id: int
+    seen: "SeenOnce"
+
+
+class SeenOnce:
+    """Remembers the newest ids, so that an event which comes twice is handled once."""
+
+    def __init__(self, capacity: int = 4096) -> None:
+        self._ids: OrderedDict[int, None] = OrderedDict()
+        self._capacity = capacity
+
+    def first_time(self, snowflake: int) -> bool:
+        """True once for each id (within the newest ``capacity`` of them)."""
+        if snowflake in self._ids:
+            return False
+        self._ids[snowflake] = None
+        if len(self._ids) > self._capacity:
+            self._ids.popitem(last=False)
+        return True
+
+
+async def admit(interaction: discord.Interaction) -> bool:
+    """Whether to handle it: the first event of its id, from the one server that is served. Says so if it is not."""
+    door = cast("Door", interaction.client)
+    if not door.seen.first_time(interaction.id):
+        return False
+    if interaction.guild_id == door.allowed_guild_id:
+        return True
+    if interaction.type is discord.InteractionType.autocomplete:
+        await _quietly(interaction.response.autocomplete([]))
+    else:
+        key = "limit.no_dm" if interaction.guild_id is None else "limit.other_server"
+        await tell(interaction, say(key, str(interaction.locale)))
+    return False
+
+
+async def answer_in_time(interaction: discord.Interaction, work: Coroutine[Any, Any, str]) -> None:
+    """Await ``work`` and tell its sentence; when it is slow, defer first and tell later.
+
+    Never gives ``work`` up: a commit that was asked for is waited for, since its outcome would be unknown.
+    Domain errors become their sentence; others go to the caller.
+    """
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(_explained(work, str(interaction.locale)))
+        await asyncio.wait({task}, timeout=ANSWER_BUDGET)
+        if not task.done() and not interaction.response.is_done():
+            await _quietly(interaction.response.defer(ephemeral=True, thinking=True))
+    await tell(interaction, task.result())
+
+
+async def _explained(work: Coroutine[Any, Any, str], locale: str) -> str:
+    try:
+        return await work
+    except DarkroomError as error:
+        return explain(error, locale)
+
+
+async def tell(interaction: discord.Interaction, sentence: str) -> None:
+    """An ephemeral answer, by whichever way is still open. A lost one is logged: the job goes on without it."""
+    if interaction.response.is_done():
+        await _quietly(interaction.edit_original_response(content=sentence))
+    else:
+        await _quietly(interaction.response.send_message(sentence, ephemeral=True))
+
+
+async def _quietly(call: Coroutine[Any, Any, Any]) -> None:
+    """10062 and 40060 mean it is too late or was done; the network's faults cannot be mended from here either."""
+    try:
+        async with asyncio.timeout(CALL_TIMEOUT):
+            await call
+    except NETWORK_FAULTS as error:
+        _log.warning("an interaction could not be answered: %s: %s", type(error).__name__, error)
+
+
+def sentence_of(error: BaseException, locale: str | None) -> str:
+    """The one table from exceptions to sentences. What has no row is logged by the caller and told as unknown."""
+    cause = _root(error)
+    match cause:
+        case DarkroomError():
+            return explain(cause, locale)
+        case app_commands.CommandNotFound() | app_commands.CommandSignatureMismatch():
+            return say("limit.old_command", locale)
+        case app_commands.NoPrivateMessage():
+            return say("limit.no_dm", locale)
+        case app_commands.MissingPermissions():
+            return say("limit.not_allowed", locale)
+        case discord.DiscordServerError() | aiohttp.ClientError() | TimeoutError():
+            return say("error.discord_away", locale)
+        case _:
+            return say("error.unknown", locale)
+
+
+def is_expected(error: BaseException) -> bool:
+    """Whether the table has a row for it, so that no traceback is needed."""
+    return sentence_of(error, None) != say("error.unknown", None)
+
+
+def _root(error: BaseException) -> BaseException:
+    """Inside the library's wrapper and a TaskGroup's."""
+    while True:
+        if isinstance(error, app_commands.CommandInvokeError):
+            error = error.original
+        elif isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+            error = error.exceptions[0]
+        else:
+            return error
+
+
+class KindItem(discord.ui.DynamicItem[discord.ui.Button[Any]], template=r"(?!)"):
+    """A button that admits like a command does, and that answers even when it fails. Subclasses write :meth:`act`."""
+
+    async def interaction_check(self, interaction: discord.Interaction, /) -> bool:
+        """Only the allowed server, only once."""
+        return await admit(interaction)
+
+    async def callback(self, interaction: discord.Interaction) -> None:
+        """Act, and tell the sentence of whatever went wrong: the library would only log it."""
+        try:
+            await self.act(interaction)
+        except Exception as error:  # noqa: BLE001  the boundary of one press; nobody above answers the person
+            if not is_expected(error):
+                _log.exception("a button failed: %s", self.custom_id)
+            await tell(interaction, sentence_of(error, str(interaction.locale)))
+
+    async def act(self, interaction: discord.Interaction) -> None:
+        """What the button does."""
+        raise NotImplementedError

@@ -1,0 +1,237 @@
+"""The cards, as components: what a job's message says in each state. Pure: no request is made here.
+
+Own limits, far under Discord's 40 parts and 4,000 characters: 20 parts and 1,200 characters a card.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import discord
+from discord import ui
+
+from bot.cogs.photos.text import plain, shown
+from bot.cogs.photos.views import CancelButton
+from jobs.desk import JobStatus
+from jobs.errors import DarkroomError
+from jobs.job import Job, JobState, Making, person
+from jobs.words import duration, explain, say
+
+GREY, LAMP, RED = 0x87776C, 0xFFB347, 0xFF9C90
+ALT_MAX = 1024
+"""Characters of an alternative text that Discord takes."""
+
+CAUSE_MAX = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outlook:
+    """What a card shows of a job beside its order."""
+
+    status: JobStatus
+    ready_at: datetime | None = None
+    """The promised moment, kept still by the keeper until the estimate really moves."""
+    late: bool = False
+    note: str | None = None
+    """A sentence that takes the place of the cause, such as "gpu1 went away…"."""
+    preview: str | None = None
+    """File name of an attached preview."""
+
+
+def card(outlook: Outlook, *, marker: int) -> ui.LayoutView:
+    """The card of a job in whatever state it is. ``marker`` (31 bits) finds the message again after a lost answer."""
+    job = outlook.status.job
+    locale = _locale(job)
+    match job.state:
+        case JobState.QUEUED | JobState.LEASED:
+            parts = _waiting(outlook, locale)
+        case JobState.RUNNING:
+            parts = _running(outlook, locale)
+        case JobState.DONE:
+            return _layout(ui.TextDisplay(_done_line(job, locale), id=marker))
+        case JobState.CANCELLED:
+            parts = [ui.TextDisplay(_cancelled_text(outlook.status, locale))]
+        case JobState.FAILED | JobState.EXPIRED | JobState.QUARANTINED:
+            parts = [ui.TextDisplay(_failed_text(job, locale)), ui.TextDisplay(say("fail.kept", locale))]
+    return _layout(ui.Container(*parts, accent_colour=_accent(job.state), id=marker))
+
+
+def picture(job: Job, files: list[str], *, marker: int, smaller: bool = False) -> ui.LayoutView:
+    """The message that brings the pictures: new, so that it notifies, and calling nobody but its owner."""
+    locale = _locale(job)
+    order = job.order
+    title = f"**{say('done.title', locale, n=len(files))}** <@{person(job.user_id)}>"
+    alt = say("alt.picture", locale, prompt=plain(order.prompt, limit=900), w=order.width, h=order.height)[:ALT_MAX]
+    gallery = [discord.MediaGalleryItem(f"attachment://{name}", description=alt) for name in files]
+    parts: list[ui.Item[Any]] = [
+        ui.TextDisplay(title),
+        ui.MediaGallery(*gallery),
+        ui.TextDisplay(f"> {shown(order.prompt)}"),
+        ui.TextDisplay(_facts(job, locale)),
+    ]
+    if smaller:
+        parts.append(ui.TextDisplay(say("photo.smaller", locale)))
+    return _layout(ui.Container(*parts, id=marker))
+
+
+def failure(job: Job, *, marker: int) -> ui.LayoutView:
+    """The short line that calls the owner when no picture comes."""
+    text = say("photo.failed_short", _locale(job), person=f"<@{person(job.user_id)}>")
+    return _layout(ui.TextDisplay(text, id=marker))
+
+
+def lost_picture(job: Job, *, marker: int) -> ui.LayoutView:
+    """The line for a picture whose file retention took before it could be posted."""
+    text = say("photo.gone", _locale(job), seed=job.order.seed)
+    return _layout(ui.TextDisplay(f"{text} <@{person(job.user_id)}>", id=marker))
+
+
+def _layout(*items: ui.Item[Any]) -> ui.LayoutView:
+    # No time-out: the buttons are dynamic items, and a view that times out would leave a task behind for each card.
+    view = ui.LayoutView(timeout=None)
+    for item in items:
+        view.add_item(item)
+    return view
+
+
+def _locale(job: Job) -> str | None:
+    return job.place.locale if job.place else None
+
+
+def _accent(state: JobState) -> int:
+    if state is JobState.RUNNING:
+        return LAMP
+    return RED if state in (JobState.FAILED, JobState.EXPIRED, JobState.QUARANTINED) else GREY
+
+
+def _waiting(outlook: Outlook, locale: str | None) -> list[ui.Item[Any]]:
+    job = outlook.status.job
+    order = job.order
+    size = f"{order.width}×{order.height}"
+    about = say("photo.order", locale, model=shown(order.model, limit=100), size=size, n=order.steps)
+    lines = [_ready_line(outlook, locale), outlook.note or _cause(outlook.status, locale)]
+    middle = "\n".join(line for line in lines if line)
+    parts: list[ui.Item[Any]] = [ui.TextDisplay(f"**{say('card.title', locale)}**\n{_place_line(outlook.status, locale)}")]
+    if middle:
+        parts.append(ui.TextDisplay(middle))
+    parts.append(ui.TextDisplay(f"-# {shown(order.prompt)}\n-# {about}"))
+    return parts + _cancel_row(job, locale)
+
+
+def _running(outlook: Outlook, locale: str | None) -> list[ui.Item[Any]]:
+    job = outlook.status.job
+    order = job.order
+    about = say(
+        "photo.order_running",
+        locale,
+        model=shown(order.model, limit=100),
+        size=f"{order.width}×{order.height}",
+        gpu=shown(_gpu(outlook.status), limit=60),
+    )
+    parts: list[ui.Item[Any]] = [ui.TextDisplay(f"**{say('card.title', locale)}**\n{_step_line(outlook, locale)}")]
+    if outlook.preview:
+        parts.append(ui.MediaGallery(_preview_item(outlook, locale)))
+    ready = _ready_line(outlook, locale)
+    if ready:
+        parts.append(ui.TextDisplay(ready))
+    parts.append(ui.TextDisplay(f"-# {shown(order.prompt)}\n-# {about}"))
+    return parts + _cancel_row(job, locale)
+
+
+def _cancel_row(job: Job, locale: str | None) -> list[ui.Item[Any]]:
+    # Once it was asked for, another press could only say so again.
+    return [] if job.cancel_requested else [ui.ActionRow(CancelButton(job.id, locale))]
+
+
+def _place_line(status: JobStatus, locale: str | None) -> str:
+    if status.job.cancel_requested:
+        return say("cancel.asked", locale)
+    if status.job.state is JobState.LEASED:
+        return say("state.leased", locale)
+    if status.position is None:
+        return say("queue.unknown", locale)
+    return say("queue.position", locale, n=f"**{status.position}**")
+
+
+def _step_line(outlook: Outlook, locale: str | None) -> str:
+    job, progress = outlook.status.job, outlook.status.progress
+    if job.cancel_requested:
+        return say("cancel.asked", locale)
+    if progress is None:
+        return say("state.running", locale)
+    if progress.step >= progress.total_steps:
+        return say("run.finishing", locale)
+    line = say("run.step", locale, n=f"**{progress.step}**", total=progress.total_steps)
+    # Without a preview the meter of glyphs shows how far it is; beside one it would only be spelled out by readers.
+    return line if outlook.preview else f"{line}  {_meter(progress.step, progress.total_steps)}"
+
+
+def _meter(step: int, total: int) -> str:
+    full = round(10 * step / max(total, 1))
+    return "▰" * full + "▱" * (10 - full)
+
+
+def _preview_item(outlook: Outlook, locale: str | None) -> discord.MediaGalleryItem:
+    progress = outlook.status.progress
+    n, total = (progress.step, progress.total_steps) if progress else (0, 0)
+    return discord.MediaGalleryItem(
+        f"attachment://{outlook.preview}", description=say("alt.preview", locale, n=n, total=total)
+    )
+
+
+def _ready_line(outlook: Outlook, locale: str | None) -> str:
+    if outlook.status.job.cancel_requested:
+        return ""
+    if outlook.late:
+        return say("eta.late", locale)
+    if outlook.ready_at is not None:
+        return say("card.ready", locale, when=f"<t:{int(outlook.ready_at.timestamp())}:R>")
+    return ""
+
+
+def _cause(status: JobStatus, locale: str | None) -> str:
+    if status.why is None:
+        return ""
+    return say(f"why.{status.why.code}", locale, **status.why.details)[:CAUSE_MAX]
+
+
+def _gpu(status: JobStatus) -> str:
+    if status.progress is not None:
+        return status.progress.worker
+    return status.job.lease.worker if status.job.lease else "GPU"
+
+
+def _done_line(job: Job, locale: str | None) -> str:
+    return f"-# ✓ {say('done.below', locale, t=duration(_took(job), locale))}"
+
+
+def _took(job: Job) -> float:
+    if job.finished_at is None:
+        return 0.0
+    return max(0.0, (job.finished_at - job.created_at).total_seconds())
+
+
+def _facts(job: Job, locale: str | None) -> str:
+    order, making = job.order, job.making or Making(worker="", seconds=0.0)
+    seed = job.pictures[0].seed if job.pictures else order.seed
+    size = f"{order.width}×{order.height}"
+    first = say("photo.facts", locale, seed=seed, model=shown(order.model, limit=100))
+    second = say("photo.made", locale, size=size, n=order.steps, time=f"{making.seconds:.1f} s")
+    if making.shared_with:
+        second += f" · {say('photo.shared', locale, n=making.shared_with)}"
+    return f"-# {first}\n-# {second}"
+
+
+def _cancelled_text(status: JobStatus, locale: str | None) -> str:
+    progress = status.progress
+    if progress is not None:
+        return f"**{say('cancel.running', locale, n=progress.step, total=progress.total_steps)}**"
+    return f"**{say('photo.stopped' if status.job.started_at else 'cancel.queued', locale)}**"
+
+
+def _failed_text(job: Job, locale: str | None) -> str:
+    title = f"**{say('fail.title', locale)}**"
+    if job.failure is None:
+        return title
+    cause = explain(DarkroomError(job.failure.code, **job.failure.details), locale)
+    return f"{title}\n{shown(cause, limit=CAUSE_MAX)}"
