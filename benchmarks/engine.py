@@ -2,7 +2,7 @@
 
 Eight people ask for pictures of 8 to 20 steps, arriving apart. *Sequential* is an unmodified StableDiffusionPipeline
 called once a request, in order of arrival: what a bot without batching does. *Ours* is the engine's step loop with
-passes of up to eight. Both make the same pictures (tests/workers/test_engine_parity.py). The last line is one JSON object:
+passes of up to eight. Both make the same pictures (see tests/workers/test_engine_parity.py). The last line is JSON:
 
 vs_sequential   pictures a second, ours over sequential; greater is better
 p95_ratio       95th percentile of latency (arrival to PNG), ours over sequential; smaller is better

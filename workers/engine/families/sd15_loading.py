@@ -10,6 +10,7 @@ from workers.engine import model_folder, schedulers
 from workers.engine.catalog import ModelSource
 from workers.engine.errors import ModelUnreadable
 from workers.engine.families.clip_text import ClipText
+from workers.engine.families.clip_vocabulary import load_tokenizer
 from workers.engine.families.sd15 import StableDiffusion15
 
 
@@ -55,7 +56,7 @@ def _from_folder(source: ModelSource, dtype: torch.dtype) -> dict[str, Any]:
 
 
 def _text_parts(source: ModelSource, dtype: torch.dtype) -> dict[str, Any]:
-    from transformers import CLIPTextModel, CLIPTokenizer
+    from transformers import CLIPTextModel
 
     encoder = CLIPTextModel.from_pretrained(
         str(source.path),
@@ -65,8 +66,7 @@ def _text_parts(source: ModelSource, dtype: torch.dtype) -> dict[str, Any]:
         use_safetensors=True,
         local_files_only=True,
     )
-    tokenizer = CLIPTokenizer.from_pretrained(str(source.path), subfolder="tokenizer", local_files_only=True)
-    return {"text_encoder": encoder, "tokenizer": tokenizer}
+    return {"text_encoder": encoder, "tokenizer": load_tokenizer(source.path / "tokenizer")}
 
 
 def _scheduler(source: ModelSource) -> Any:
@@ -83,6 +83,7 @@ def _from_single_file(source: ModelSource, dtype: torch.dtype) -> dict[str, Any]
         config=str(source.config_folder),
         torch_dtype=dtype,
         local_files_only=True,
+        tokenizer=load_tokenizer(source.config_folder / "tokenizer"),
         safety_checker=None,
         feature_extractor=None,
     )
