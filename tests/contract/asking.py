@@ -68,7 +68,9 @@ async def claim(store: JobStore, worker: str = "gpu", *, lease_seconds: float = 
     return await store.claim(worker, take_all, lease_seconds=lease_seconds)
 
 
-async def leased(store: JobStore, user_id: UserId = ANA, *, lease_seconds: float = 30, **changes: Any) -> tuple[Job, RunKey]:
+async def leased(
+    store: JobStore, user_id: UserId = ANA, *, lease_seconds: float = 30, **changes: Any
+) -> tuple[Job, RunKey]:
     """A fresh job in a worker's hands, alone."""
     asked = await ask(store, user_id, **changes)
     (job,) = await store.claim("gpu", lambda _: [asked.id], lease_seconds=lease_seconds)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import select, text
+from sqlalchemy import select
 
 from database.engine import Database
 from database.tables import job_event, metadata
@@ -22,7 +22,7 @@ async def events(database: Database, job_id: str) -> list[tuple[str | None, str,
 
 async def do(database: Database, statement: str) -> None:
     async def work(tx: Any) -> None:
-        await tx.execute(text(statement))
+        await tx.exec_driver_sql(statement)
 
     await database.write(work)
 
