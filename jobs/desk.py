@@ -69,6 +69,21 @@ class Desk:
 
         Raises InvalidRequest, WaitingLimitReached, IdempotencyConflict, StoreUnavailable.
         """
+        job, _ = await self.submit_or_find(
+            request, user_id=user_id, door=door, idempotency_key=idempotency_key, place=place
+        )
+        return job
+
+    async def submit_or_find(
+        self,
+        request: Request,
+        *,
+        user_id: UserId,
+        door: Literal["discord", "http"],
+        idempotency_key: str,
+        place: Place | None = None,
+    ) -> tuple[Job, bool]:
+        """As :meth:`submit`, and whether the job is new: a repeated key found it otherwise."""
         new = NewJob(
             id=self._new_id(),
             user_id=user_id,
@@ -80,7 +95,7 @@ class Desk:
         job, created = await self._store.submit(new, waiting_limit=self._waiting_limit)
         if created:
             self._feed.publish(JobQueued(job=job))
-        return job
+        return job, created
 
     def _fit(self, request: Request) -> Order:
         offers = self._fleet.offers()
