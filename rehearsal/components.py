@@ -121,9 +121,9 @@ def _give_ids(stored: list[Json], taken: set[int]) -> None:
 
 def _component(tree: Tree, path: Path, node: Any, allowed: frozenset[int] | set[int], v2: bool) -> Json:
     kind = node.get("type") if isinstance(node, dict) else None
-    if kind not in allowed or isinstance(kind, bool):
+    if not isinstance(kind, int) or isinstance(kind, bool) or kind not in allowed:
         choices = ", ".join(str(k) for k in sorted(allowed))
-        tree.form.add((*path, "type"), "UNION_TYPE_CHOICES", f"Value of field \"type\" must be one of ({choices}).")
+        tree.form.add((*path, "type"), "UNION_TYPE_CHOICES", f'Value of field "type" must be one of ({choices}).')
         return {"type": 0}
     tree.count += 1
     tree.number(path, node)
@@ -227,7 +227,7 @@ def _media(form: Form, path: Path, holder: Json, key: str, *, attached: bool = F
     url = media["url"]
     schemes = ("attachment://",) if attached else ("attachment://", "http://", "https://")
     if not url.startswith(schemes) and not (attached and "/attachments/" in url):
-        words = f"Scheme \"{url.partition(':')[0]}\" is not supported. Scheme must be one of {schemes}."
+        words = f'Scheme "{url.partition(":")[0]}" is not supported. Scheme must be one of {schemes}.'
         form.add((*path, key, "url"), "URL_TYPE_INVALID_SCHEME", words)
     form.text((*path, key, "url"), url, low=1, high=2048)
     holder[key] = {"url": url}

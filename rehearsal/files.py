@@ -88,7 +88,8 @@ def look_at(data: bytes, filename: str) -> tuple[str, int | None, int | None]:
     kind = kind or mimetypes.guess_type(filename)[0] or "application/octet-stream"
     if kind.startswith("text/"):
         kind += "; charset=utf-8"
-    return (kind, *(size or (None, None)))
+    width, height = size or (None, None)
+    return kind, width, height
 
 
 class FileStore:

@@ -45,12 +45,14 @@ current_order: ContextVar[Order | None] = ContextVar("current_order", default=No
 class Connection:
     """One socket. A queue and one writer keep the order through the one compression context."""
 
-    def __init__(self, socket: web.WebSocketResponse, stream: Stream | None) -> None:
+    def __init__(self, request: web.Request, socket: web.WebSocketResponse, stream: Stream | None) -> None:
         self.socket = socket
+        self._request = request
         self._stream = stream
         self._queue: asyncio.Queue[str | int] = asyncio.Queue()
         self.frames: deque[float] = deque()
         self.session: Session | None = None
+        self.ended_here = False
 
     def send(self, text: str) -> None:
         """Queue one message; a reader that never reads is cut off."""
@@ -61,11 +63,12 @@ class Connection:
 
     def close(self, code: int) -> None:
         """Close after what is queued."""
+        self.ended_here = True
         self._queue.put_nowait(code)
 
     def reset(self) -> None:
         """Break the TCP connection."""
-        transport = self.socket._req and self.socket._req.transport  # pyright: ignore[reportPrivateUsage] no public way to the transport
+        transport = self._request.transport
         if transport is not None:
             transport.abort()
 
@@ -190,7 +193,7 @@ class Gateway:
             return web.Response(status=400, text=str(error))
         socket = web.WebSocketResponse(compress=False, max_msg_size=1 << 20, timeout=1.0, autoping=True)
         await socket.prepare(request)
-        connection = Connection(socket, stream)
+        connection = Connection(request, socket, stream)
         bad = (request.query.get("v"), request.query.get("encoding", "json")) != ("10", "json")
         async with asyncio.TaskGroup() as group:
             writer = group.create_task(connection.write())
@@ -304,7 +307,9 @@ class Gateway:
 
     def _guild_create(self, session: Session, guild_id: int) -> None:
         if session.wants(GUILDS, guild_id):
-            session.dispatch("GUILD_CREATE", json.dumps(self._twin.render.guild_create(self._twin.world.guilds[guild_id])))
+            session.dispatch(
+                "GUILD_CREATE", json.dumps(self._twin.render.guild_create(self._twin.world.guilds[guild_id]))
+            )
 
     def _attach(self, session: Session, connection: Connection) -> None:
         self._sessions[session.id] = session
@@ -343,8 +348,9 @@ class Gateway:
         if session is None or session.connection is not connection:
             return
         session.connection = None
-        # A client that says 1000 or 1001 ends its session; any other end can be resumed.
-        if connection.socket.close_code in (WSCloseCode.OK, WSCloseCode.GOING_AWAY) and connection.socket.closed:
+        # A client that says 1000 or 1001 ends its session; any other end, and any of ours, can be resumed.
+        polite = connection.socket.close_code in (WSCloseCode.OK, WSCloseCode.GOING_AWAY)
+        if polite and connection.socket.closed and not connection.ended_here:
             self._sessions.pop(session.id, None)
         while len(self._sessions) > 50:
             self._sessions.pop(next(iter(self._sessions)))

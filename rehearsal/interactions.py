@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from rehearsal import messages, model, modals
+from rehearsal import messages, modals, model
 from rehearsal.api import Answer, Call
 from rehearsal.errors import DiscordError, Form, snowflake
 from rehearsal.messages import Body
@@ -98,7 +98,9 @@ class Interactions:
         """By id."""
         return self._by_id.get(interaction_id)
 
-    def begin(self, kind: str, type_: int, name: str, user: User, channel: Channel, data: Json, **more: Any) -> Interaction:
+    def begin(
+        self, kind: str, type_: int, name: str, user: User, channel: Channel, data: Json, **more: Any
+    ) -> Interaction:
         """A member did something: tell the bot, and start the three seconds."""
         twin = self._twin
         interaction = Interaction(
@@ -196,10 +198,10 @@ class Interactions:
     def body(self, interaction: Interaction, payload: Json, call: Call, old: Message | None = None) -> Body:
         """A message body that goes out through this interaction."""
         channel = self._twin.world.channel(interaction.channel_id)
-        hidden = old.ephemeral_for is not None if old is not None else bool((payload.get("flags") or 0) & model.EPHEMERAL)
-        return Body(
-            payload=payload, channel=channel, files=call.files, old=old, ephemeral=hidden, flags=CALLBACK_FLAGS
+        hidden = (
+            old.ephemeral_for is not None if old is not None else bool((payload.get("flags") or 0) & model.EPHEMERAL)
         )
+        return Body(payload=payload, channel=channel, files=call.files, old=old, ephemeral=hidden, flags=CALLBACK_FLAGS)
 
     def send(self, interaction: Interaction, draft: messages.Draft, *, loading: bool = False) -> Message:
         """A new message through this interaction."""
@@ -258,7 +260,7 @@ def _apply(call: Call, interaction: Interaction) -> Message | None:
     payload = call.form()
     kind = payload.get("type")
     data = payload.get("data")
-    if kind not in legal(interaction):
+    if not isinstance(kind, int) or kind not in legal(interaction):
         form = Form()
         choices = ", ".join(str(k) for k in sorted(legal(interaction)))
         form.add(("type",), "BASE_TYPE_CHOICES", f"Value must be one of {{{choices}}}.")

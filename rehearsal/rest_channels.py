@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rehearsal import channels, permissions, threads
 from rehearsal.api import Answer, Call, Limited, Routes
-from rehearsal.errors import DiscordError, Form
+from rehearsal.errors import DiscordError, Form, snowflake
 from rehearsal.model import Channel, Guild
 
 
@@ -107,8 +107,7 @@ async def delete_overwrite(call: Call) -> Answer:
 async def open_dm(call: Call) -> Answer:
     """POST /users/@me/channels: the same DM each time."""
     world = call.twin.world
-    recipient = call.form().get("recipient_id")
-    user = world.user(int(recipient) if str(recipient).isdigit() else 0)
+    user = world.user(snowflake(call.form().get("recipient_id"), 10013))
     if user.bot or user.id == world.bot.id:
         raise DiscordError(50007)
     return Answer(call.twin.render.channel(world.dm(user)))

@@ -9,6 +9,8 @@ from typing import Any
 
 import aiohttp
 import discord
+import discord.gateway
+import discord.http
 import pytest
 import yarl
 from discord import app_commands
