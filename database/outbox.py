@@ -3,7 +3,7 @@
 import hashlib
 import logging
 from base64 import b32encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 

@@ -46,7 +46,7 @@ class FilePictureStore:
                 aside.replace(path)
             finally:
                 aside.unlink(missing_ok=True)
-        for folder in (path.parent, self._folder):  # a name is durable with its folder; an earlier put may have died here
+        for folder in (path.parent, self._folder):  # names are durable with their folder; an earlier put may have died
             _sync(folder)
         return sha256
 

@@ -1,8 +1,7 @@
 """The schema, one for SQLite and PostgreSQL. Migrations write it; a test holds the two equal.
 
 ``job`` is the ledger, ``job_event`` its append-only history, ``outbox`` what is still to be posted. That nobody has
-more than two active jobs is a constraint: an active job occupies slot 0 or 1, and (user_id, slot) is unique. NULLs
-are distinct on both databases, so the same line holds on both and waiting jobs do not collide.
+more than two active jobs is a constraint: an active job occupies slot 0 or 1, and (user_id, slot) is unique.
 """
 
 import json
@@ -106,7 +105,6 @@ job = Table(
     Column("deadline", Moment, nullable=False),
     Column("started_at", Moment),
     Column("finished_at", Moment),
-    UniqueConstraint("user_id", "slot"),
     CheckConstraint("slot IS NULL OR slot IN (0, 1)", name="two_slots"),
     CheckConstraint("(slot IS NOT NULL) = (state IN ('leased', 'running'))", name="slot_while_active"),
     CheckConstraint(one_of("state", STATES), name="known_state"),
@@ -116,6 +114,10 @@ _active = text("slot IS NOT NULL")
 Index("ix_job_queue", job.c.user_id, job.c.seq, sqlite_where=_queued, postgresql_where=_queued)
 Index("ix_job_deadline", job.c.deadline, sqlite_where=_queued, postgresql_where=_queued)
 Index("ix_job_lease", job.c.lease_until, sqlite_where=_active, postgresql_where=_active)
+# The two slots. Over active rows only, so that it also answers "who is active" without walking through all that ended.
+Index(
+    "uq_job_user_id_slot", job.c.user_id, job.c.slot, unique=True, sqlite_where=_active, postgresql_where=_active
+)
 Index("ix_job_person", job.c.user_id, job.c.seq)
 
 result = Table(

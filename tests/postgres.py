@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
@@ -161,9 +162,9 @@ def in_thread(work: Coroutine[Any, Any, T]) -> T:
         return pool.submit(asyncio.run, work).result()
 
 
-@pytest.fixture(scope="session")
-def postgres_server() -> Iterator[PostgresServer]:
-    """One server for all tests of a run; each makes its own database."""
+@contextmanager
+def running_server() -> Iterator[PostgresServer]:
+    """A server of one's own. Skips the test, with what to do, where there is no PostgreSQL; CI must have one."""
     binaries = find_binaries()
     if binaries is None:
         assert not os.environ.get("CI"), MISSING
@@ -171,8 +172,15 @@ def postgres_server() -> Iterator[PostgresServer]:
     with tempfile.TemporaryDirectory(prefix="darkroom-pg-", ignore_cleanup_errors=True) as home:
         server = PostgresServer(binaries, Path(home))
         server.initialise()
-        server.start()
         try:
+            server.start()
             yield server
         finally:
             server.stop()
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """One server for all tests of a run."""
+    with running_server() as server:
+        yield server

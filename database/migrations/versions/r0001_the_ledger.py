@@ -65,20 +65,24 @@ def _job() -> None:
         sa.Column("deadline", Moment, nullable=False),
         sa.Column("started_at", Moment),
         sa.Column("finished_at", Moment),
-        sa.PrimaryKeyConstraint("seq", name="pk_job"),
-        sa.UniqueConstraint("id", name="uq_job_id"),
-        sa.UniqueConstraint("idempotency_key", name="uq_job_idempotency_key"),
-        sa.UniqueConstraint("user_id", "slot", name="uq_job_user_id_slot"),
-        sa.CheckConstraint("slot IS NULL OR slot IN (0, 1)", name="ck_job_two_slots"),
-        sa.CheckConstraint("(slot IS NOT NULL) = (state IN ('leased', 'running'))", name="ck_job_slot_while_active"),
+        sa.PrimaryKeyConstraint("seq", name=op.f("pk_job")),
+        sa.UniqueConstraint("id", name=op.f("uq_job_id")),
+        sa.UniqueConstraint("idempotency_key", name=op.f("uq_job_idempotency_key")),
+        sa.CheckConstraint("slot IS NULL OR slot IN (0, 1)", name=op.f("ck_job_two_slots")),
+        sa.CheckConstraint(
+            "(slot IS NOT NULL) = (state IN ('leased', 'running'))", name=op.f("ck_job_slot_while_active")
+        ),
         sa.CheckConstraint(
             "state IN ('queued', 'leased', 'running', 'done', 'failed', 'cancelled', 'expired', 'quarantined')",
-            name="ck_job_known_state",
+            name=op.f("ck_job_known_state"),
         ),
     )
     op.create_index("ix_job_queue", "job", ["user_id", "seq"], sqlite_where=_queued, postgresql_where=_queued)
     op.create_index("ix_job_deadline", "job", ["deadline"], sqlite_where=_queued, postgresql_where=_queued)
     op.create_index("ix_job_lease", "job", ["lease_until"], sqlite_where=_active, postgresql_where=_active)
+    op.create_index(
+        "uq_job_user_id_slot", "job", ["user_id", "slot"], unique=True, sqlite_where=_active, postgresql_where=_active
+    )
     op.create_index("ix_job_person", "job", ["user_id", "seq"])
 
 
@@ -95,9 +99,9 @@ def _result() -> None:
         sa.Column("width", sa.Integer, nullable=False),
         sa.Column("height", sa.Integer, nullable=False),
         sa.Column("seed", sa.BigInteger, nullable=False),
-        sa.PrimaryKeyConstraint("seq", name="pk_result"),
-        sa.ForeignKeyConstraint(["job_id"], ["job.id"], name="fk_result_job_id", ondelete="CASCADE"),
-        sa.UniqueConstraint("job_id", "generation", "index", name="uq_result_job_id_generation_index"),
+        sa.PrimaryKeyConstraint("seq", name=op.f("pk_result")),
+        sa.ForeignKeyConstraint(["job_id"], ["job.id"], name=op.f("fk_result_job_id"), ondelete="CASCADE"),
+        sa.UniqueConstraint("job_id", "generation", "index", name=op.f("uq_result_job_id_generation_index")),
     )
     op.create_index("ix_result_sha256", "result", ["sha256"])
 
@@ -122,10 +126,10 @@ def _outbox() -> None:
         sa.Column("first_try_at", Moment),
         sa.Column("message_id", sa.Text),
         sa.Column("reason", sa.Text),
-        sa.PrimaryKeyConstraint("seq", name="pk_outbox"),
-        sa.ForeignKeyConstraint(["job_id"], ["job.id"], name="fk_outbox_job_id", ondelete="CASCADE"),
-        sa.UniqueConstraint("job_id", "generation", "kind", "part", name="uq_outbox_job_id_generation_kind_part"),
-        sa.CheckConstraint("state IN ('pending', 'sending', 'sent', 'dead')", name="ck_outbox_known_state"),
+        sa.PrimaryKeyConstraint("seq", name=op.f("pk_outbox")),
+        sa.ForeignKeyConstraint(["job_id"], ["job.id"], name=op.f("fk_outbox_job_id"), ondelete="CASCADE"),
+        sa.UniqueConstraint("job_id", "generation", "kind", "part", name=op.f("uq_outbox_job_id_generation_kind_part")),
+        sa.CheckConstraint("state IN ('pending', 'sending', 'sent', 'dead')", name=op.f("ck_outbox_known_state")),
     )
     op.create_index("ix_outbox_open", "outbox", ["job_id", "seq"], sqlite_where=_open, postgresql_where=_open)
     op.create_index("ix_outbox_due", "outbox", ["seq"], sqlite_where=_open, postgresql_where=_open)
@@ -143,7 +147,7 @@ def _history() -> None:
         sa.Column("epoch", sa.Integer, nullable=False),
         sa.Column("actor", sa.Text, nullable=False),
         sa.Column("detail", sa.Text),
-        sa.PrimaryKeyConstraint("seq", name="pk_job_event"),
+        sa.PrimaryKeyConstraint("seq", name=op.f("pk_job_event")),
     )
     op.create_index("ix_job_event_job_id", "job_event", ["job_id"])
 
@@ -153,7 +157,7 @@ def _people() -> None:
         "person",
         sa.Column("user_id", sa.Text, nullable=False),
         sa.Column("served", sa.BigInteger, nullable=False),
-        sa.PrimaryKeyConstraint("user_id", name="pk_person"),
+        sa.PrimaryKeyConstraint("user_id", name=op.f("pk_person")),
     )
     op.create_index("ix_person_served", "person", ["served"])
     op.create_table(
@@ -162,13 +166,13 @@ def _people() -> None:
         sa.Column("guild_id", sa.Text, nullable=False),
         sa.Column("channel_id", sa.Text, nullable=False),
         sa.Column("made_at", Moment, nullable=False),
-        sa.PrimaryKeyConstraint("user_id", "guild_id", name="pk_session"),
-        sa.UniqueConstraint("channel_id", name="uq_session_channel_id"),
+        sa.PrimaryKeyConstraint("user_id", "guild_id", name=op.f("pk_session")),
+        sa.UniqueConstraint("channel_id", name=op.f("uq_session_channel_id")),
     )
     op.create_table(
         "worker",
         sa.Column("name", sa.Text, nullable=False),
         sa.Column("offers", Json, nullable=False),
         sa.Column("last_seen", Moment, nullable=False),
-        sa.PrimaryKeyConstraint("name", name="pk_worker"),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_worker")),
     )

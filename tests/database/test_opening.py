@@ -1,0 +1,124 @@
+import asyncio
+import os
+import signal
+import sqlite3
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from database.engine import Database, open_database
+from database.errors import DatabaseInUse
+from database.job_store import SqlJobStore
+from database.migrate import migrate
+from tests.contract.asking import ask, claim, order
+from tests.databases import Open, sqlite_url
+
+
+@pytest.fixture
+async def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr("database.engine._LOCK_PATIENCE", 0.2)
+    file = tmp_path / "storage" / "darkroom.sqlite3"
+    await migrate(sqlite_url(file))
+    return file
+
+
+async def test_a_second_host_on_the_same_file_is_refused_with_advice(file: Path):
+    async with open_database(sqlite_url(file)):
+        with pytest.raises(DatabaseInUse, match=rf"in use by process {os.getpid()}.*PostgreSQL"):
+            async with open_database(sqlite_url(file)):
+                pass
+    async with open_database(sqlite_url(file)):
+        pass
+
+
+async def test_a_killed_host_leaves_no_lock_behind(file: Path):
+    holder = _hold(f"{file}.lock")
+    with pytest.raises(DatabaseInUse):
+        async with open_database(sqlite_url(file)):
+            pass
+
+    holder.send_signal(signal.SIGKILL)
+    holder.communicate()
+
+    async with open_database(sqlite_url(file)) as database:
+        assert await database.version() == sqlite3.sqlite_version
+
+
+def _hold(lock: str) -> subprocess.Popen[bytes]:
+    code = """
+import fcntl, os, sys, time
+fcntl.flock(os.open(sys.argv[1], os.O_RDWR), fcntl.LOCK_EX)
+print("held", flush=True)
+time.sleep(60)
+"""
+    holder = subprocess.Popen([sys.executable, "-c", code, lock], stdout=subprocess.PIPE)
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == b"held\n"
+    return holder
+
+
+async def test_the_file_is_for_its_owners_eyes_only(file: Path):
+    async with open_database(sqlite_url(file)) as database:
+        await ask(SqlJobStore(database))
+        modes = {found.name: stat.S_IMODE(found.stat().st_mode) for found in file.parent.iterdir()}
+
+    assert {"darkroom.sqlite3", "darkroom.sqlite3-wal"} <= modes.keys()
+    assert set(modes.values()) == {0o600}
+    assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
+
+
+async def test_sqlite_is_opened_as_the_ledger_needs_it(file: Path):
+    async def settings(tx) -> list[object]:
+        names = ("journal_mode", "synchronous", "foreign_keys", "busy_timeout", "query_only")
+        return [(await tx.exec_driver_sql(f"PRAGMA {name}")).scalar_one() for name in names]
+
+    async with open_database(sqlite_url(file)) as database:
+        assert await database.write(settings) == ["wal", 2, 1, 10000, 0]
+        assert await database.read(settings) == ["wal", 2, 1, 10000, 1]
+
+
+async def test_readers_do_not_wait_for_a_writer_and_see_what_was_committed(database: Database):
+    store = SqlJobStore(database)
+    await ask(store)
+    seen: list[int] = []
+
+    async def slow_write(tx) -> None:
+        await tx.exec_driver_sql("DELETE FROM outbox")
+        await tx.exec_driver_sql("DELETE FROM job")
+        seen.append(len((await store.snapshot()).waiting))
+
+    await database.write(slow_write)
+
+    assert seen == [1]
+    assert len((await store.snapshot()).waiting) == 0
+
+
+async def test_a_cancelled_transaction_leaves_no_trace_and_no_stuck_connection(database: Database):
+    store = SqlJobStore(database)
+    started = asyncio.Event()
+
+    async def stuck(tx) -> None:
+        await tx.exec_driver_sql("DELETE FROM job")
+        started.set()
+        await asyncio.sleep(60)
+
+    await ask(store)
+    for _ in range(12):
+        started.clear()
+        task = asyncio.ensure_future(database.write(stuck))
+        await started.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    assert len(await claim(store)) == 1
+
+
+async def test_what_was_written_is_there_after_opening_again(open_again: Open):
+    async with open_again() as database:
+        job = await ask(SqlJobStore(database), order=order(prompt="kept"))
+    async with open_again() as database:
+        assert await SqlJobStore(database).get(job.id) == job
