@@ -1,1 +1,1 @@
-"""What darkroom costs and gains, measured: each module is `python -m benchmarks.NAME [--quick]`."""
+"""Figures, with a baseline measured in the same run. Each is `python -m benchmarks.NAME [--quick]`; the last line is JSON."""

@@ -11,7 +11,7 @@ from typing import Any
 from PIL import Image
 
 from housemodel.checker import Verdict, judge, read
-from rehearsal.client import Refused, RehearsalClient
+from rehearsal.client import NothingCame, Refused, RehearsalClient
 
 WISHES = {
     "ada": "a red star in the center on a cyan background",
@@ -53,24 +53,22 @@ async def ask_and_wait(
     try:
         record = await discord.slash(wish.member, channel_id, "imagine", {"prompt": wish.prompt}, wait="answer")
         wish.channel_id = _mentioned_channel(record)
-        wish.channel = f"#{(await discord.channel(wish.channel_id, as_=wish.member))['name']}"
+        wish.channel = f"#{(await discord.channel(wish.channel_id, wish.member))['name']}"
         wish.state = "waits"
         changed()
         message = await discord.wait_message(wish.member, wish.channel_id, has_picture, timeout_s=patience)
         wish.waited = time.monotonic() - started
         await _look(discord, wish, message)
         wish.state = "has it"
-    except Refused as refusal:
-        wish.faults.append(str(refusal))
-    except TimeoutError:
-        wish.faults.append(f"no picture after {patience:.0f} s")
+    except (Refused, NothingCame, TimeoutError) as failure:
+        wish.faults.append(str(failure) or f"no answer within {patience:.0f} s")
     changed()
 
 
 async def check_privacy(discord: RehearsalClient, wishes: list[Wish]) -> None:
     """Each private channel must be refused to every other member, and hold exactly one picture."""
     for wish in wishes:
-        messages = (await discord.messages(wish.channel_id, as_=wish.member)) if wish.channel_id else []
+        messages = (await discord.messages(wish.channel_id, wish.member)) if wish.channel_id else []
         pictures = sum(has_picture(message) for message in messages)
         if pictures != 1:
             wish.faults.append(f"{pictures} pictures in {wish.channel or 'no channel'}")
@@ -119,7 +117,7 @@ def _mentioned_channel(record: dict[str, Any]) -> str:
 
 async def _can_read(discord: RehearsalClient, channel_id: str, member: str) -> bool:
     try:
-        await discord.messages(channel_id, as_=member)
+        await discord.messages(channel_id, member)
     except Refused:
         return False
     return True

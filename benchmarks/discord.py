@@ -1,0 +1,93 @@
+"""How soon a command is acknowledged under load, and how soon after the last step the picture is posted.
+
+The rehearsal and a worker without a GPU run beside the real host on this machine. ``raw_ack_p50_ms`` is the baseline: the same host
+answering one command at a time.
+"""
+
+import argparse
+import asyncio
+import json
+import statistics
+import time
+from typing import Any
+
+from benchmarks.processes import lab_with_fake_worker
+from tests.acceptance.lab import MEMBERS, Lab, eventually, is_picture
+
+
+def percentile(values: list[float], share: float) -> float:
+    """The nearest-rank percentile, rounded to a tenth."""
+    return round(sorted(values)[min(len(values) - 1, int(share * len(values)))], 1)
+
+
+async def acks(lab: Lab, *, per_second: float, seconds: float) -> list[float]:
+    """Milliseconds from interaction to acknowledgement, at a steady rate; refusals for the waiting limit are answers too."""
+    lobby = await lab.channel_id("welcome")
+
+    async def one(number: int) -> float:
+        await asyncio.sleep(number / per_second)
+        member = MEMBERS[number % len(MEMBERS)]
+        body = {"as": member, "channel_id": lobby, "name": "imagine", "options": {"prompt": f"a star, number {number}", "steps": 2}}
+        record: dict[str, Any] = await lab.post("/control/slash", body, wait="ack", timeout_s="20")
+        return record["acked_after_ms"] if record["state"] == "acked" else float("inf")
+
+    return list(await asyncio.gather(*(one(n) for n in range(int(per_second * seconds)))))
+
+
+async def last_step_to_message_ms(lab: Lab, worker: Any, *, rounds: int) -> list[float]:
+    """Milliseconds from the worker's last step to the arrival of the picture's message, one request at a time."""
+    found: list[float] = []
+    for number in range(rounds):
+        worker.gate.clear()
+        before = {m["id"] for m in await lab.everything() if is_picture(m)}
+        await lab.imagine(MEMBERS[number % 6], f"a moon, number {number}", steps=1)
+        await eventually(lambda: _running(worker, number), what="a running job")
+        started = time.monotonic()
+        worker.gate.set()
+        await eventually(lambda: _new_picture(lab, before), what="the picture")
+        found.append((time.monotonic() - started) * 1000)
+    return found
+
+
+async def _running(worker: Any, number: int) -> bool:
+    return any(f"number {number}" in order["prompt"] for order in worker.orders.values())
+
+
+async def _new_picture(lab: Lab, before: set[str]) -> bool:
+    posted = [m for message in lab.rehearsal.world.messages.values() for m in [lab.rehearsal.twin.view.message(message)]]
+    return any(is_picture(m) and m["id"] not in before for m in posted)
+
+
+async def measure(*, quick: bool) -> dict[str, float]:
+    """All figures of this benchmark."""
+    async with lab_with_fake_worker() as (lab, worker):
+        for member in MEMBERS:  # everybody has their studio: its making is measured elsewhere
+            await lab.imagine(member, "a star to begin with", steps=1)
+        alone = await acks(lab, per_second=2, seconds=5)
+        loaded = await acks(lab, per_second=50, seconds=5 if quick else 30)
+        await eventually(lambda: _drained(lab), seconds=60, what="an empty queue")
+        latency = await last_step_to_message_ms(lab, worker, rounds=6 if quick else 20)
+    return {
+        "raw_ack_p50_ms": percentile(alone, 0.5), "ack_p50_ms": percentile(loaded, 0.5), "ack_p99_ms": percentile(loaded, 0.99),
+        "late_acks": sum(ms > 3000 for ms in loaded), "last_step_to_message_ms": round(statistics.median(latency), 1),
+    }  # fmt: skip
+
+
+async def _drained(lab: Lab) -> bool:
+    async with lab.web.get(f"{lab.studio}/health") as answer:
+        health = await answer.json()
+    return not health["waiting"] and not health["active"] and not health["to_post"]
+
+
+def main() -> None:
+    """Print the figures; the last line is one JSON object."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true")
+    figures = asyncio.run(measure(quick=parser.parse_args().quick))
+    for name, figure in figures.items():
+        print(f"{name:26} {figure}")
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()
