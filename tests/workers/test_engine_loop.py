@@ -282,6 +282,24 @@ def test_a_model_that_cannot_be_loaded_fails_its_runs_and_no_others(studio: Call
     assert_own(good, spec)
 
 
+def test_a_model_that_does_not_fit_beside_another_is_tried_alone(studio: Callable[..., Studio]) -> None:
+    class Small(FakeBackend):
+        """Memory for one model."""
+
+        def load(self, source: Any) -> FakeFamily:
+            if lab.engine.facts is not None and lab.engine.facts.loaded and self.released == 0:
+                raise MemoryError("fake")
+            return super().load(source)
+
+    lab = studio(Small(), "m", "n", models_in_memory=2)
+    lab.ask("x")[1].made()
+    _, second, spec = lab.ask("y", model="n")
+    assert_own(second, spec)
+    facts = lab.engine.facts
+    assert facts is not None
+    assert facts.loaded == {"n"}
+
+
 def test_a_model_that_disappeared_fails_its_runs(studio: Callable[..., Studio]) -> None:
     _, listener, _ = studio().ask("x", model="gone")
     assert listener.broken().failure.code == "model_unavailable"

@@ -109,6 +109,7 @@ async def bench() -> AsyncIterator[Make]:
             backend = backend or FakeBackend()
             backends.append(backend)
             worker = FakeModels(WorkerSettings(**settings), builtin={}, make_backend=lambda: backend, ledger=ledger)
+            await worker.rescan()
             await stack.enter_async_context(worker)
             await worker.ready.wait()
             client = await stack.enter_async_context(TestClient(TestServer(make_app(worker))))
@@ -361,6 +362,15 @@ async def test_capabilities_tell_models_and_what_was_refused(bench: Make) -> Non
     assert (can.worker_name, can.device.kind, model.name, model.size_multiple) == ("gpu-1", "cpu", "m", 8)
     assert can.refused_models[0].reason == "evil.ckpt is a pickle."
     assert can.instance_id == lab.worker.instance_id
+
+
+async def test_a_model_that_cannot_be_loaded_is_not_offered_again(bench: Make) -> None:
+    lab = await bench(FakeBackend(broken={"m"}))
+    can = Capabilities.model_validate_json(await (await lab.client.get("/v1/capabilities")).read())
+    while can.models:  # the preload fails by itself
+        can = Capabilities.model_validate_json(await (await lab.client.get("/v1/capabilities")).read())
+    assert {refused.name: refused.reason for refused in can.refused_models}["m"] == "The model m is broken."
+    assert await problem(await lab.put("job.2")) == (422, "unknown_model")
 
 
 BAD_ORDERS: list[tuple[Any, int, str]] = [

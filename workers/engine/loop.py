@@ -52,6 +52,8 @@ class EngineFacts:
 
     device: DeviceFacts
     loaded: frozenset[str]
+    #: Models that could not be loaded, and why.
+    unavailable: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -253,7 +255,11 @@ class Engine:
         self._look()
 
     def _look(self) -> None:
-        self._facts = EngineFacts(device=self._backend.device(), loaded=self._residents.names)
+        self._facts = EngineFacts(
+            device=self._backend.device(),
+            loaded=self._residents.names,
+            unavailable=self._residents.unavailable,
+        )
 
     def _join(self) -> None:
         """Prepare the waiting whose model is in memory, oldest first, each model's together."""
@@ -271,12 +277,11 @@ class Engine:
             self._admit(model, runs)
 
     def _ask_for(self, run: Run, *, in_use: set[str]) -> None:
-        source = self._sources().get(run.spec.model)
-        if source is None:
-            failure = RunFailure(
-                "model_unavailable", f"The model {run.spec.model} is not here any more.", blame="infra"
-            )
-            self._leave(run, Broken(failure=failure))
+        model = run.spec.model
+        source = self._sources().get(model)
+        if source is None or model in self._residents.unavailable:
+            why = self._residents.unavailable.get(model, f"The model {model} is not here any more.")
+            self._leave(run, Broken(failure=RunFailure("model_unavailable", why, blame="infra")))
         else:
             self._residents.want(source, in_use=in_use)
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Set
+from collections.abc import Callable, Mapping, Set
 from concurrent.futures import Future, ThreadPoolExecutor
+from types import MappingProxyType
 
 from workers.engine.catalog import ModelSource
 from workers.engine.errors import ModelUnreadable, RunFailure
@@ -26,6 +27,9 @@ class Residents:
         self._most = most
         self._wake = wake
         self._loaded: OrderedDict[str, Family] = OrderedDict()
+        #: Models that did not fit beside others: they are tried once more alone.
+        self._needs_all: set[str] = set()
+        self._unavailable: dict[str, str] = {}
         self._loading: tuple[str, Future[Family]] | None = None
         self._loader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="darkroom-load")
 
@@ -33,6 +37,11 @@ class Residents:
     def names(self) -> frozenset[str]:
         """The models in memory."""
         return frozenset(self._loaded)
+
+    @property
+    def unavailable(self) -> Mapping[str, str]:
+        """Models that could not be loaded, and why. They are not offered again by this process."""
+        return MappingProxyType(dict(self._unavailable))
 
     def get(self, name: str) -> Family | None:
         """A model that is in memory, which counts as a use."""
@@ -45,7 +54,9 @@ class Residents:
 
         Models in use are not put out: the passes that hold them end soon enough.
         """
-        if self._loading is not None or source.name in self._loaded or not self._make_room(in_use):
+        if self._loading is not None or source.name in self._loaded:
+            return
+        if not self._make_room(1 if source.name in self._needs_all else self._most, in_use):
             return
         _log.info("Loading the model %s", source.name)
         future = self._loader.submit(self._backend.load, source)
@@ -53,7 +64,10 @@ class Residents:
         future.add_done_callback(lambda _: self._wake())
 
     def arrived(self) -> tuple[str, RunFailure | None] | None:
-        """The model whose loading ended since the last call, and why it failed if it did."""
+        """The model whose loading ended since the last call, and why it failed if it did.
+
+        One that did not fit beside others has not failed yet: ask for it again.
+        """
         if self._loading is None or not self._loading[1].done():
             return None
         name, future = self._loading
@@ -63,15 +77,20 @@ class Residents:
             self._loaded[name] = future.result()
             _log.info("The model %s is loaded", name)
             return name, None
-        return name, self._failure(name, error)
+        if self._backend.is_out_of_memory(error) and self._loaded and name not in self._needs_all:
+            self._needs_all.add(name)
+            return None
+        failure = self._failure(name, error)
+        self._unavailable[name] = failure.detail
+        return name, failure
 
     def forget_all(self) -> None:
         """Let every model go and end the loader; a load under way is awaited."""
         self._loader.shutdown(wait=True, cancel_futures=True)
         self._loaded.clear()
 
-    def _make_room(self, in_use: Set[str]) -> bool:
-        while len(self._loaded) >= self._most:
+    def _make_room(self, most: int, in_use: Set[str]) -> bool:
+        while len(self._loaded) >= most:
             leaving = next((name for name in self._loaded if name not in in_use), None)
             if leaving is None:
                 return False

@@ -37,6 +37,7 @@ class Entry:
 
     key: RunKey
     order: RunOrder
+    clock: Callable[[], float]
     arrived_at: float
     run: Run | None = None
     state: RunState = RunState.ACCEPTED
@@ -66,11 +67,13 @@ class Entry:
         """Whether nothing more happens."""
         return self.end is not None
 
-    def elapsed(self, now: float) -> float:
+    @property
+    def elapsed(self) -> float:
         """Seconds since it came, until now or its end."""
-        return max(0.0, (self.ended_at or now) - self.arrived_at)
+        until = self.clock() if self.ended_at is None else self.ended_at
+        return max(0.0, until - self.arrived_at)
 
-    def status(self, now: float) -> RunStatus:
+    def status(self) -> RunStatus:
         """All about it but the bytes."""
         return RunStatus(
             key=str(self.key),
@@ -79,7 +82,7 @@ class Entry:
             state=self.state,
             step=self.progress.step if self.progress else 0,
             total_steps=self.order.steps,
-            elapsed_seconds=self.elapsed(now),
+            elapsed_seconds=self.elapsed,
             end=self.end,
         )
 
@@ -87,7 +90,7 @@ class Entry:
         """The first line of a stream."""
         return Accepted(sequence=self.sequence, key=str(self.key), state=self.state, total_steps=self.order.steps)
 
-    def progressed(self, now: float, *, preview_after: int) -> Progressed | None:
+    def progressed(self, *, preview_after: int) -> Progressed | None:
         """The newest progress, with a preview where there is one newer than `preview_after`."""
         if self.progress is None:
             return None
@@ -97,7 +100,7 @@ class Entry:
             state=self.state,
             step=self.progress.step,
             total_steps=self.progress.total_steps,
-            elapsed_seconds=self.elapsed(now),
+            elapsed_seconds=self.elapsed,
             eta_seconds=self.progress.eta_seconds,
             in_company_of=self.progress.in_company_of,
             preview_b64=base64.b64encode(self.preview[1]).decode() if fresh and self.preview else None,
@@ -140,7 +143,7 @@ class Ledger:
 
     def add(self, key: RunKey, order: RunOrder) -> Entry:
         """Begin an entry; the key must be new."""
-        entry = Entry(key=key, order=order, arrived_at=self._clock())
+        entry = Entry(key=key, order=order, clock=self._clock, arrived_at=self._clock())
         self._entries[key] = entry
         return entry
 
@@ -181,7 +184,7 @@ class Ledger:
             case Made():
                 entry.pictures = (report.png,)
                 entry.state = RunState.FINISHED
-                entry.end = _finished(entry, report, seconds=entry.elapsed(entry.ended_at))
+                entry.end = _finished(entry, report)
                 self._keep_within_bytes()
             case Broken():
                 entry.state = RunState.FAILED
@@ -212,7 +215,7 @@ class Ledger:
             self.drop(entry.key)
 
 
-def _finished(entry: Entry, made: Made, *, seconds: float) -> Finished:
+def _finished(entry: Entry, made: Made) -> Finished:
     picture = Picture(
         index=0,
         sha256=hashlib.sha256(made.png).hexdigest(),
@@ -225,7 +228,7 @@ def _finished(entry: Entry, made: Made, *, seconds: float) -> Finished:
     return Finished(
         sequence=entry.sequence + 1,
         pictures=(picture,),
-        seconds=seconds,
+        seconds=entry.elapsed,
         shared_with=made.shared_with,
         passes=made.passes,
         notes=made.notes,

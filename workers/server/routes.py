@@ -118,7 +118,7 @@ async def _acknowledge(request: web.Request) -> web.Response:
 
 
 def _status(entry: Entry, status: HTTPStatus = HTTPStatus.OK) -> web.Response:
-    return answer(entry.status(asyncio.get_running_loop().time()), status=status)
+    return answer(entry.status(), status=status)
 
 
 def _key(request: web.Request) -> RunKey:

@@ -30,18 +30,21 @@ async def serve(
 ) -> int:
     """Serve until told to end; the exit status. Raises SettingsRefused, and OSError where the port is taken."""
     settings.check()
-    async with Worker(settings, builtin=builtin, make_backend=make_backend) as worker:
-        runner = web.AppRunner(
-            make_app(worker), access_log=None, handler_cancellation=True, shutdown_timeout=_CLOSE_SECONDS
-        )
-        await runner.setup()
-        try:
-            await web.TCPSite(runner, settings.host, settings.port).start()
-            announce(f"listening on http://{_address(runner)}")
+    worker = Worker(settings, builtin=builtin, make_backend=make_backend)
+    await worker.rescan()
+    runner = web.AppRunner(
+        make_app(worker), access_log=None, handler_cancellation=True, shutdown_timeout=_CLOSE_SECONDS
+    )
+    await runner.setup()
+    try:
+        # Before the engine starts: a port that is taken is said at once, not after the import of torch.
+        await web.TCPSite(runner, settings.host, settings.port).start()
+        announce(f"listening on http://{_address(runner)}")
+        async with worker:
             with _Signals(worker):
                 return await _live(worker, announce)
-        finally:
-            await runner.cleanup()
+    finally:
+        await runner.cleanup()
 
 
 async def _live(worker: Worker, announce: Callable[[str], None]) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 
 from aiohttp import web
@@ -30,7 +29,7 @@ async def events(entry: Entry, *, heartbeat_seconds: float = HEARTBEAT_SECONDS) 
         if entry.end is not None:
             yield entry.end
             return
-        progressed = entry.progressed(time.monotonic(), preview_after=preview_seen)
+        progressed = entry.progressed(preview_after=preview_seen)
         if progressed is not None:
             preview_seen = entry.preview[0] if entry.preview else 0
             yield progressed

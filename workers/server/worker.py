@@ -6,7 +6,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -39,7 +39,10 @@ _RESCAN_SECONDS = 30.0
 
 
 class Worker:
-    """Takes runs, hands them to the engine, keeps what became of them. Use it as an async context manager."""
+    """Takes runs, hands them to the engine, keeps what became of them.
+
+    Rescan first, then use it as an async context manager, which starts the engine and ends it.
+    """
 
     def __init__(
         self,
@@ -73,7 +76,6 @@ class Worker:
 
     async def __aenter__(self) -> Worker:
         self._loop = asyncio.get_running_loop()
-        await self.rescan()
         self._engine.start()
         if self._catalog.models:
             self._engine.preload(next(iter(self._catalog.models)))
@@ -131,13 +133,23 @@ class Worker:
                 memory_total=device.memory_total,
                 memory_free=device.memory_free,
             ),
-            models=tuple(self._offer(name) for name in self._catalog.models),
-            refused_models=tuple(RefusedModel(name=name, reason=why) for name, why in self._catalog.refused.items()),
+            models=tuple(self._offer(name) for name in self._models),
+            refused_models=tuple(RefusedModel(name=name, reason=why) for name, why in self._refused_models.items()),
             max_batch=self.settings.max_batch,
             free_places=self._free_places,
             previews=True,
             draining=self._draining,
         )
+
+    @property
+    def _refused_models(self) -> Mapping[str, str]:
+        """What lies there and is not served: by its files, or because loading it failed."""
+        facts = self._engine.facts
+        return {**self._catalog.refused, **(facts.unavailable if facts else {})}
+
+    @property
+    def _models(self) -> list[str]:
+        return [name for name in self._catalog.models if name not in self._refused_models]
 
     def _offer(self, name: str) -> ModelOffer:
         facts = self._engine.facts
@@ -151,8 +163,7 @@ class Worker:
 
     def runs(self) -> RunList:
         """Every run that is not acknowledged, oldest first."""
-        now = time.monotonic()
-        return RunList(instance_id=self.instance_id, runs=tuple(entry.status(now) for entry in self.ledger))
+        return RunList(instance_id=self.instance_id, runs=tuple(entry.status() for entry in self.ledger))
 
     def find(self, key: RunKey) -> Entry:
         """A run. Raises Refused for one that is not here."""
@@ -212,8 +223,8 @@ class Worker:
             raise Refused(HTTPStatus.CONFLICT, "stale_epoch", detail)
 
     def _refuse_bad(self, order: RunOrder) -> None:
-        if order.model not in self._catalog.models:
-            reason = self._catalog.refused.get(order.model, "There is no such model on this worker.")
+        if order.model not in self._models:
+            reason = self._refused_models.get(order.model, "There is no such model on this worker.")
             detail = f"The model {order.model!r} cannot be had: {reason}"
             raise Refused(HTTPStatus.UNPROCESSABLE_ENTITY, "unknown_model", detail)
         fields = complaints(order, self._offer(order.model))

@@ -20,7 +20,8 @@ def load_tokenizer(folder: Path) -> Any:
         return CLIPTokenizer.from_pretrained(str(folder), local_files_only=True)
     lines = (folder / "merges.txt").read_text(encoding="utf-8").splitlines()
     merges = [(left, right) for left, _, right in (line.partition(" ") for line in lines)]
-    return CLIPTokenizer(vocab=_vocabulary(merges), merges=merges, model_max_length=_WINDOW)
+    given: dict[str, Any] = {"vocab": _vocabulary(merges), "merges": merges}
+    return CLIPTokenizer(**given, model_max_length=_WINDOW)
 
 
 def _vocabulary(merges: list[tuple[str, str]]) -> dict[str, int]:
