@@ -24,15 +24,13 @@ function button(c) {
   return el("button", { class: STYLES[c.style] ?? "btn", type: "button", disabled: Boolean(c.disabled), "aria-label": named, data }, kids);
 }
 
+const NAMED = { 5: "users", 6: "roles", 7: "both", 8: "channels" };
+
 /** What a select offers: its own options, or the people, roles and channels its kind stands for. */
 export function choices(c, ctx) {
+  if (c.type === 3) return c.options ?? [];
   const defaults = new Set((c.default_values ?? []).map((d) => d.id));
-  const named = (list) => list.map((o) => ({ ...o, default: defaults.has(o.value) }));
-  const users = () => named(ctx.users().map((u) => ({ value: u.id, label: `@${u.name}` })));
-  const roles = () => named(ctx.roles().map((r) => ({ value: r.id, label: `@${r.name}` })));
-  const allowed = (ch) => !c.channel_types?.length || c.channel_types.includes(ch.type);
-  const rooms = () => named(ctx.channels().filter(allowed).map((ch) => ({ value: ch.id, label: `#${ch.name}` })));
-  return { 3: () => c.options ?? [], 5: users, 6: roles, 7: () => [...users(), ...roles()], 8: rooms }[c.type]();
+  return ctx.named(NAMED[c.type], c.channel_types).map((o) => ({ ...o, default: defaults.has(o.value) }));
 }
 
 const optionText = (o) => [o.emoji?.id ? null : o.emoji?.name, o.label, o.description && `· ${o.description}`].filter(Boolean).join(" ");

@@ -1,6 +1,6 @@
 // How near a message is to what Discord takes.
 import { el } from "./dom.js";
-import { lang, say } from "./words.js";
+import { say } from "./words.js";
 
 const V2 = 32768;
 const MOST = { parts: 40, text: 4000, content: 2000, embeds: 6000 };
@@ -31,7 +31,6 @@ export function measures(m) {
 }
 
 export function limitsLine(m) {
-  const number = new Intl.NumberFormat(lang, { useGrouping: false });
-  const each = measures(m).map(([n, max, key]) => el("span", { class: n > max ? "over" : null }, say(key, { n: number.format(n), max: number.format(max) })));
+  const each = measures(m).map(([n, max, key]) => el("span", { class: n > max ? "over" : null }, say(key, { n, max })));
   return el("p", { class: "edgeprint limits" }, each.flatMap((node, i) => (i ? [" · ", node] : [node])));
 }

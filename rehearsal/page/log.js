@@ -25,6 +25,10 @@ export class Log {
   #spoken = 0;
   #waiting = null;
   #loading = false;
+  #have = new Map();
+  // What each row was drawn from: one that would come out the same is not drawn again.
+  #sources = new WeakMap();
+  #world = 0;
 
   constructor(store, unread) {
     this.store = store;
@@ -36,7 +40,10 @@ export class Log {
     keep.observe(this.#box);
     store.addEventListener("channel", () => this.#opening());
     store.addEventListener("log", () => this.draw());
-    store.addEventListener("state", () => this.draw());
+    store.addEventListener("state", () => {
+      this.#world += 1;
+      this.draw();
+    });
     store.addEventListener("message", ({ detail }) => this.#put(detail.message, detail.fresh));
     store.addEventListener("removed", () => this.draw());
     store.addEventListener("interaction", ({ detail }) => this.#interaction(detail));
@@ -52,8 +59,7 @@ export class Log {
   mark(id, state) {
     if (state) this.#states.set(id, state);
     else this.#states.delete(id);
-    const message = this.store.messages.get(id);
-    if (message) this.#redraw(message);
+    this.draw();
   }
 
   dismiss(id) {
@@ -73,7 +79,7 @@ export class Log {
   }
 
   #items() {
-    const asked = [...this.store.interactions.values()].filter((i) => this.#visible(i)).map((i) => ({ id: i.id, interaction: i }));
+    const asked = [...this.store.interactions.values()].filter((i) => this.#visible(i)).map((i) => ({ id: i.id, asked: i }));
     return [...this.store.list(), ...asked].sort(older);
   }
 
@@ -84,16 +90,20 @@ export class Log {
   }
 
   #node(item, before) {
-    return item.interaction ? this.#asked(item.interaction) : this.#message(item, before?.interaction ? null : before);
+    return item.asked ? this.#asked(item.asked) : this.#message(item, before?.asked ? null : before);
   }
 
   #message(m, before) {
+    const state = this.#states.get(m.id);
+    const source = [m, before?.id, state, this.#world];
+    const old = this.#have.get(`m-${m.id}`);
+    if (old && this.#sources.get(old)?.every((part, at) => part === source[at])) return old;
     const sameDay = before && day(moment(before.id)) === day(moment(m.id));
-    const state = this.#states.get(m.id) ?? {};
     const row = messageRow(m, this.store.context(), { grouped: Boolean(sameDay) && follows(m, before), state });
-    if (state.busy) {
+    if (state?.busy) {
       for (const node of row.querySelectorAll("[data-custom]")) if (node.dataset.custom === state.busy) node.setAttribute("aria-busy", "true");
     }
+    this.#sources.set(row, source);
     return row;
   }
 
@@ -110,6 +120,7 @@ export class Log {
   draw() {
     if (!this.store.ready) return;
     const items = this.#items();
+    this.#have = new Map([...this.#rows.children].map((node) => [node.dataset.row, node]));
     const wanted = items.flatMap((item, at) => {
       const before = items[at - 1] ?? null;
       return [...this.#lines(item, before, items.length - at), this.#node(item, before)];
@@ -125,11 +136,14 @@ export class Log {
 
   /** Rows that stay are neither taken out nor moved: that would lose the focus and read them out again. */
   #arrange(wanted) {
-    const have = new Map([...this.#rows.children].map((node) => [node.dataset.row, node]));
     const nodes = wanted.map((fresh) => {
-      const old = have.get(fresh.dataset.row);
-      if (old) morph(old, fresh);
-      return old ?? fresh;
+      const old = this.#have.get(fresh.dataset.row);
+      if (!old || old === fresh) return fresh;
+      // A row is read out when it comes; what changes in it later is told by the status line instead, and rarely.
+      fresh.setAttribute("aria-live", "off");
+      morph(old, fresh);
+      this.#sources.set(old, this.#sources.get(fresh));
+      return old;
     });
     const stays = new Set(nodes);
     for (const node of [...this.#rows.children]) if (!stays.has(node)) node.remove();
@@ -155,32 +169,12 @@ export class Log {
   }
 
   #put(m, fresh) {
-    const last = this.#rows.lastElementChild?.dataset.messageId;
-    const sorted = this.store.list();
+    const known = this.row(m.id);
     if (fresh) this.#states.delete(m.id);
-    if (this.row(m.id)) {
-      this.#redraw(m);
-      return this.#speak(m);
-    }
-    const before = sorted.at(-2) ?? null;
-    const simple = sorted.at(-1)?.id === m.id && last && before?.id === last && day(moment(before.id)) === day(moment(m.id));
-    if (simple) this.#rows.append(this.#message(m, before));
-    else this.draw();
-    if (!this.#pinned && m.author.id !== this.store.as) this.#missed += 1;
+    this.draw();
+    if (known) this.#speak(m);
+    else if (!this.#pinned && m.author.id !== this.store.as) this.#missed += 1;
     this.#button();
-    if (this.#pinned) this.#down();
-    return this.#seen();
-  }
-
-  #redraw(m) {
-    const row = this.row(m.id);
-    const list = this.store.list();
-    const before = list[list.findIndex((o) => o.id === m.id) - 1] ?? null;
-    // A row is read out when it comes; what changes in it later is told by the status line instead, and rarely.
-    row.setAttribute("aria-live", "off");
-    const next = this.#message(m, before);
-    next.setAttribute("aria-live", "off");
-    morph(row, next);
   }
 
   /** Tells the first lines of a changed card, at most every 15 s; the newest wins. */

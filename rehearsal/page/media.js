@@ -7,8 +7,7 @@ const kindOf = (media) => (media.content_type ?? guess(media.filename ?? media.u
 function guess(name) {
   const path = name.split("?")[0].toLowerCase();
   if (/\.(png|jpe?g|webp|gif|avif)$/.test(path)) return "image/*";
-  if (/\.(mp4|webm|mov)$/.test(path)) return "video/*";
-  return /\.(mp3|ogg|wav|m4a|flac)$/.test(path) ? "audio/*" : "file/*";
+  return /\.(mp4|webm|mov)$/.test(path) ? "video/*" : "file/*";
 }
 
 const size = (media) => ({ width: media.width || null, height: media.height || null });
@@ -57,11 +56,5 @@ export function attachments(list) {
   const isMedia = (a) => ["image", "video"].includes(kindOf(a));
   const spoiled = (a) => ({ ...a, media: a, spoiler: Boolean(a.is_spoiler) || (a.filename ?? "").startsWith("SPOILER_") });
   const media = list.filter(isMedia).map(spoiled);
-  const sounds = list.filter((a) => kindOf(a) === "audio" && mediaUrl(a.url));
-  const files = list.filter((a) => !isMedia(a) && !sounds.includes(a));
-  return [
-    media.length > 0 && gallery(media),
-    sounds.map((a) => el("audio", { src: mediaUrl(a.url), controls: true, "aria-label": nameOf(a) })),
-    files.map((a) => fileRow(a, spoiled(a))),
-  ];
+  return [media.length > 0 && gallery(media), list.filter((a) => !isMedia(a)).map((a) => fileRow(a, spoiled(a)))];
 }

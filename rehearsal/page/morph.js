@@ -36,19 +36,34 @@ async function picture(img, src) {
   img.src = src;
 }
 
-const alike = (a, b) => a.nodeName === b.nodeName && (a.dataset?.key ?? "") === (b.dataset?.key ?? "");
+const kind = (node) => `${node.nodeName} ${node.dataset?.key ?? ""} ${node.classList?.[0] ?? ""}`;
 
+function update(now, next) {
+  if (now.nodeType !== Node.TEXT_NODE) morph(now, next);
+  else if (now.data !== next.data) now.data = next.data;
+}
+
+function drop(from, until) {
+  for (let now = from; now !== until;) {
+    const stale = now;
+    now = now.nextSibling;
+    stale.remove();
+  }
+}
+
+/** In order: what has a later twin among the old is updated, what has none is put in, what nobody asks for goes. */
 function children(old, fresh) {
-  const wanted = [...fresh.childNodes];
-  wanted.forEach((next, at) => {
-    const now = old.childNodes[at];
-    if (!now) old.append(next);
-    else if (!alike(now, next)) now.replaceWith(next);
-    else if (now.nodeType === Node.TEXT_NODE) {
-      if (now.data !== next.data) now.data = next.data;
-    } else morph(now, next);
-  });
-  while (old.childNodes.length > wanted.length) old.lastChild.remove();
+  let now = old.firstChild;
+  for (const next of [...fresh.childNodes]) {
+    let twin = now;
+    while (twin && kind(twin) !== kind(next)) twin = twin.nextSibling;
+    if (twin) {
+      drop(now, twin);
+      now = twin.nextSibling;
+      update(twin, next);
+    } else old.insertBefore(next, now);
+  }
+  drop(now, null);
 }
 
 /** Makes `old` equal to `fresh` with the fewest changes; both are elements of the same kind. */

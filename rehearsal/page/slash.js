@@ -66,33 +66,27 @@ export function split(command, rest) {
   return values;
 }
 
-function range(o, [low, high]) {
-  if (low !== undefined && low !== null && high !== undefined && high !== null) return say("between", { a: low, b: high });
-  if (low !== undefined && low !== null) return say("at_least", { n: low });
-  return high !== undefined && high !== null ? say("at_most", { n: high }) : null;
+const given = (v) => v !== undefined && v !== null;
+
+function range(low, high) {
+  if (given(low) && given(high)) return say("between", { a: low, b: high });
+  if (given(low)) return say("at_least", { n: low });
+  return given(high) ? say("at_most", { n: high }) : null;
 }
 
 /** One short line of what an option takes: "text, to 300", "256 384 512". */
 export function takes(o) {
   if (o.choices.length) return o.choices.slice(0, 5).map((c) => c.label).join(" · ") + (o.choices.length > 5 ? " …" : "");
-  const limits = range(o, o.type === KIND.STRING ? [null, o.max_length] : [o.min_value, o.max_value]);
+  const limits = o.type === KIND.STRING ? range(null, o.max_length) : range(o.min_value, o.max_value);
   return [say(`type_${o.type}`), limits].filter(Boolean).join(", ");
 }
 
 /** Values to choose from that need no asking: choices, yes and no, people, channels, roles. Null where text is typed. */
 export function ownValues(o, ctx) {
   if (o.choices.length) return o.choices;
-  const users = () => ctx.users().map((u) => ({ value: u.id, label: `@${u.name}` }));
-  const roles = () => ctx.roles().map((r) => ({ value: r.id, label: `@${r.name}` }));
-  const fits = (c) => (o.channel_types?.length ? o.channel_types.includes(c.type) : true);
-  const make = {
-    [KIND.BOOLEAN]: () => [{ value: true, label: say("yes") }, { value: false, label: say("no") }],
-    [KIND.USER]: users,
-    [KIND.ROLE]: roles,
-    [KIND.MENTIONABLE]: () => [...users(), ...roles()],
-    [KIND.CHANNEL]: () => ctx.channels().filter(fits).map((c) => ({ value: c.id, label: `#${c.name}` })),
-  }[o.type];
-  return make ? make() : null;
+  const named = { [KIND.USER]: "users", [KIND.ROLE]: "roles", [KIND.MENTIONABLE]: "both", [KIND.CHANNEL]: "channels" }[o.type];
+  if (named) return ctx.named(named, o.channel_types);
+  return o.type === KIND.BOOLEAN ? [{ value: true, label: say("yes") }, { value: false, label: say("no") }] : null;
 }
 
 export const matching = (values, text) => values.filter((v) => v.label.toLowerCase().includes(text.toLowerCase()));
@@ -101,8 +95,8 @@ function number(o, text) {
   const value = Number(text.replace(",", "."));
   if (!text.trim() || !Number.isFinite(value)) return { wrong: say("not_number", { option: o.shown }) };
   if (o.type === KIND.INTEGER && !Number.isInteger(value)) return { wrong: say("not_integer", { option: o.shown }) };
-  if (o.min_value !== undefined && o.min_value !== null && value < o.min_value) return { wrong: say("too_small", { option: o.shown, n: o.min_value }) };
-  if (o.max_value !== undefined && o.max_value !== null && value > o.max_value) return { wrong: say("too_big", { option: o.shown, n: o.max_value }) };
+  if (given(o.min_value) && value < o.min_value) return { wrong: say("too_small", { option: o.shown, n: o.min_value }) };
+  if (given(o.max_value) && value > o.max_value) return { wrong: say("too_big", { option: o.shown, n: o.max_value }) };
   return { value };
 }
 

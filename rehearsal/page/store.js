@@ -70,8 +70,6 @@ export class Store extends EventTarget {
 
   /** What drawing a message needs to know of the world. */
   context() {
-    const named = (id) => this.member(id)?.nick || this.user(id);
-    const name = (id) => (typeof named(id) === "string" ? named(id) : named(id) && nameOf(named(id)));
     const roles = this.guild?.roles ?? [];
     return {
       me: this.as,
@@ -79,13 +77,23 @@ export class Store extends EventTarget {
       myRoles: this.member(this.as)?.roles ?? [],
       locale: this.me?.locale,
       user: (id) => this.user(id),
-      userName: name,
+      userName: (id) => this.member(id)?.nick || (this.user(id) && nameOf(this.user(id))),
       roleName: (id) => roles.find((r) => r.id === id)?.name,
       channelName: (id) => this.rooms.find((c) => c.id === id)?.name,
-      users: () => (this.guild?.members ?? []).map((m) => ({ id: m.user.id, name: m.nick || nameOf(m.user) })),
-      roles: () => roles.filter((r) => r.id !== this.guild.id).map(({ id, name: label }) => ({ id, name: label })),
-      channels: () => this.guild?.channels ?? [],
+      named: (kind, types) => this.#named(kind, types),
     };
+  }
+
+  /** People, roles or channels as `{value, label}` to choose from. */
+  #named(kind, types) {
+    const { members = [], roles = [], channels = [], id } = this.guild ?? {};
+    const lists = {
+      users: () => members.map((m) => ({ value: m.user.id, label: `@${m.nick || nameOf(m.user)}` })),
+      roles: () => roles.filter((r) => r.id !== id).map((r) => ({ value: r.id, label: `@${r.name}` })),
+      channels: () => channels.filter((c) => !types?.length || types.includes(c.type)).map((c) => ({ value: c.id, label: `#${c.name}` })),
+      both: () => [...lists.users(), ...lists.roles()],
+    };
+    return lists[kind]();
   }
 
   /** Becomes `as` (an id or a name) and opens a channel of theirs. */

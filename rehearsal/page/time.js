@@ -6,6 +6,14 @@ const params = new URLSearchParams(location.search);
 /** `?still`: no motion, no counting, times absolute; for pictures of the page. */
 export const still = params.has("still");
 
+// Making a formatter costs more than drawing a row.
+const made = new Map();
+function format(locale, style) {
+  const key = `${locale} ${JSON.stringify(style)}`;
+  if (!made.has(key)) made.set(key, new Intl.DateTimeFormat(locale, style));
+  return made.get(key);
+}
+
 const EPOCH = 1420070400000n;
 const STYLES = {
   t: { timeStyle: "short" },
@@ -36,20 +44,20 @@ function relative(seconds, locale) {
 
 function words(unix, style, locale) {
   if (style === "R" && !still) return relative(unix - Math.floor(now() / 1000), locale);
-  return new Intl.DateTimeFormat(locale, STYLES[style] ?? STYLES.f).format(unix * 1000);
+  return format(locale, STYLES[style] ?? STYLES.f).format(unix * 1000);
 }
 
 /** A <t:unix:style> stamp; null where the number is no date. */
 export function stamp(unix, style, locale = lang) {
   const date = new Date(unix * 1000);
   if (Number.isNaN(date.getTime())) return null;
-  const full = new Intl.DateTimeFormat(locale, STYLES.F).format(date);
+  const full = format(locale, STYLES.F).format(date);
   const data = { unix, style, locale };
   return el("time", { class: "time", datetime: date.toISOString(), title: full, data }, words(unix, style, locale));
 }
 
-export const clock = (ms) => new Intl.DateTimeFormat(lang, { hour: "2-digit", minute: "2-digit" }).format(ms);
-export const day = (ms) => new Intl.DateTimeFormat(lang, { dateStyle: "full" }).format(ms);
+export const clock = (ms) => format(lang, { hour: "2-digit", minute: "2-digit" }).format(ms);
+export const day = (ms) => format(lang, { dateStyle: "full" }).format(ms);
 
 function tick() {
   if (document.hidden) return;

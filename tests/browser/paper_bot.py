@@ -51,7 +51,9 @@ class PaperBot:
     async def say(self, channel: str, body: dict[str, Any], files: dict[str, bytes] | None = None) -> dict[str, Any]:
         return await self.rest("POST", f"/channels/{channel}/messages", body, files)
 
-    async def edit(self, message: dict[str, Any], body: dict[str, Any], files: dict[str, bytes] | None = None) -> dict[str, Any]:
+    async def edit(
+        self, message: dict[str, Any], body: dict[str, Any], files: dict[str, bytes] | None = None
+    ) -> dict[str, Any]:
         return await self.rest("PATCH", f"/channels/{message['channel_id']}/messages/{message['id']}", body, files)
 
     async def answer(self, interaction: dict[str, Any], kind: int, data: dict[str, Any] | None = None) -> None:
@@ -59,12 +61,20 @@ class PaperBot:
         await self.rest("POST", path, {"type": kind, **({"data": data} if data is not None else {})})
 
     async def _live(self) -> None:
-        async with self.http.ws_connect(f"{self.health['gateway']}/?v=10&encoding=json") as socket, asyncio.TaskGroup() as group:
+        async with (
+            self.http.ws_connect(f"{self.health['gateway'].rstrip('/')}/?v=10&encoding=json") as socket,
+            asyncio.TaskGroup() as group,
+        ):
             hello = await socket.receive_json()
             assert hello["op"] == HELLO
             beat = group.create_task(self._beat(socket, hello["d"]["heartbeat_interval"] / 1000))
             identity = {"os": "linux", "browser": "paper", "device": "paper"}
-            await socket.send_json({"op": IDENTIFY, "d": {"token": self.health["token"], "intents": GUILDS | MESSAGES, "properties": identity}})
+            await socket.send_json(
+                {
+                    "op": IDENTIFY,
+                    "d": {"token": self.health["token"], "intents": GUILDS | MESSAGES, "properties": identity},
+                }
+            )
             async for frame in socket:
                 event = json.loads(frame.data)
                 if event.get("t"):

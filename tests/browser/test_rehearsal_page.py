@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from PIL import Image
 from playwright.async_api import Browser, Page, expect
 
@@ -15,7 +16,7 @@ from rehearsal import app
 from rehearsal.config import RehearsalConfig
 from tests.browser.paper_bot import EPHEMERAL, SILENT, V2, PaperBot, paper_bot
 
-pytestmark = [pytest.mark.slow]
+pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="session")]
 
 IMAGINE = {
     "name": "imagine",
@@ -26,8 +27,13 @@ IMAGINE = {
     "options": [
         {"type": 3, "name": "prompt", "description": "What the photo shows", "required": True, "max_length": 300},
         {"type": 3, "name": "model", "description": "Which model takes it", "autocomplete": True},
-        {"type": 3, "name": "size", "description": "Width by height", "name_localizations": {"es-ES": "tamaño"},
-         "choices": [{"name": "64 × 64", "value": "64x64"}, {"name": "96 × 64", "value": "96x64"}]},
+        {
+            "type": 3,
+            "name": "size",
+            "description": "Width by height",
+            "name_localizations": {"es-ES": "tamaño"},
+            "choices": [{"name": "64 × 64", "value": "64x64"}, {"name": "96 × 64", "value": "96x64"}],
+        },
         {"type": 4, "name": "steps", "description": "More steps, more detail", "min_value": 1, "max_value": 60},
     ],
 }
@@ -57,7 +63,10 @@ def picture(colour: str, size: tuple[int, int] = (96, 64)) -> bytes:
 
 
 def gallery(*names: str) -> dict[str, Any]:
-    return {"type": 12, "items": [{"media": {"url": f"attachment://{name}"}, "description": f"alt of {name}"} for name in names]}
+    return {
+        "type": 12,
+        "items": [{"media": {"url": f"attachment://{name}"}, "description": f"alt of {name}"} for name in names],
+    }
 
 
 def files(**content: bytes) -> tuple[list[dict[str, Any]], dict[str, bytes]]:
@@ -86,9 +95,13 @@ class Stage:
         return next(u["id"] for u in self.state["users"] if u["username"] == name)
 
     @asynccontextmanager
-    async def page(self, address: str = "?as=ada", *, width: int = 1280, height: int = 900, **context: Any) -> AsyncIterator[Page]:
+    async def page(
+        self, address: str = "?as=ada", *, width: int = 1280, height: int = 900, **context: Any
+    ) -> AsyncIterator[Page]:
         """The page as a fresh visitor sees it. Whatever the browser complains of is kept in `complaints`."""
-        visit = await self.browser.new_context(viewport={"width": width, "height": height}, **{"locale": "en-US", **context})
+        visit = await self.browser.new_context(
+            viewport={"width": width, "height": height}, **{"locale": "en-US", **context}
+        )
         page = await visit.new_page()
         page.on("console", lambda said: said.type in {"error", "warning"} and self.complaints.append(said.text))
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
@@ -99,7 +112,7 @@ class Stage:
         await visit.close()
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def stage(chromium: Browser) -> AsyncIterator[Stage]:
     async with await app.start(RehearsalConfig(seed="demo", rate_limits=False)) as server, paper_bot(server.url) as bot:
         async with bot.http.get(f"{server.url}/control/state") as answer:
@@ -129,11 +142,15 @@ async def test_a_member_asks_and_sees_the_room_appear_the_card_move_and_the_pict
         options.update({o["name"]: o["value"] for o in interaction["data"]["options"]})
         room = await private_room(stage, "studio-ada", "ada")
         await stage.bot.answer(interaction, 4, {"content": f"Your studio is <#{room['id']}>.", "flags": EPHEMERAL})
-        waiting = card(text("**Taking the photo…**\nWaiting, number **3**"), row(button("Cancel", "job:7:cancel")), accent=0x87776C)
+        waiting = card(
+            text("**Taking the photo…**\nWaiting, number **3**"), row(button("Cancel", "job:7:cancel")), accent=0x87776C
+        )
         message = await stage.bot.say(room["id"], {"flags": V2 | SILENT, "components": waiting})
         await asyncio.wait_for(moving.wait(), 20)
         listed, content = files(preview=picture("#444"))
-        running = card(text("Step **12** of 20"), gallery("preview.png"), row(button("Cancel", "job:7:cancel")), accent=0xFFB347)
+        running = card(
+            text("Step **12** of 20"), gallery("preview.png"), row(button("Cancel", "job:7:cancel")), accent=0xFFB347
+        )
         await stage.bot.edit(message, {"flags": V2, "components": running, "attachments": listed}, content)
         await asyncio.wait_for(pressed.wait(), 20)
         listed, content = files(print=picture("#fa0", (192, 128)))
@@ -229,7 +246,7 @@ async def test_the_page_speaks_the_browsers_language_and_commands_the_members(st
 HOSTILE = [
     '<img src=x onerror="window.broken=1"> <script>window.broken=1</script>',
     "[press](javascript:window.broken=1) javascript:window.broken=1 <javascript:window.broken=1>",
-    "[go](https://e.example/\"onmouseover=window.broken=1) <t:99999999999999:R> <t:0:Z>",
+    '[go](https://e.example/"onmouseover=window.broken=1) <t:99999999999999:R> <t:0:Z>',
     "`" * 1990,
     "**__~~||" * 240,
     "> " * 600 + ">>> x",
@@ -241,7 +258,9 @@ HOSTILE = [
 async def test_hostile_text_stays_text(stage: Stage) -> None:
     async with stage.page(f"?as=ada&channel={stage.channel('welcome')}") as page:
         for said in HOSTILE:
-            message = {"content": said.encode("utf-16", "surrogatepass").decode("utf-16", "replace").replace("\x00", "")}
+            message = {
+                "content": said.encode("utf-16", "surrogatepass").decode("utf-16", "replace").replace("\x00", "")
+            }
             await stage.bot.say(stage.channel("welcome"), {**message, "allowed_mentions": {"parse": []}})
         await expect(page.locator(".msg")).to_have_count(len(HOSTILE))
         assert await page.evaluate("window.broken") is None
@@ -256,8 +275,16 @@ async def test_the_marks_of_the_cards_are_drawn(stage: Stage) -> None:
     async with stage.page(f"?as=ada&channel={stage.channel('welcome')}") as page:
         await stage.bot.say(stage.channel("welcome"), {"flags": V2, "components": card(text(said))})
         shown = page.locator(".msg")
-        for selector, words in (("strong", "bold"), ("em", "leaning"), ("s", "gone"), ("code", "code"), ("blockquote", "a quote"),
-                                (".sub", "small"), ("time", "November 14, 2023"), (".mention.mine", "@Ada")):
+        for selector, words in (
+            ("strong", "bold"),
+            ("em", "leaning"),
+            ("s", "gone"),
+            ("code", "code"),
+            ("blockquote", "a quote"),
+            (".sub", "small"),
+            ("time", "November 14, 2023"),
+            (".mention.mine", "@Ada"),
+        ):
             await expect(shown.locator(f".text {selector}")).to_have_text(words)
         await expect(shown.locator(".text")).to_contain_text("**not bold**")
         await expect(shown).to_have_class("msg called")
@@ -268,9 +295,20 @@ async def test_a_form_opens_is_filled_and_reaches_the_bot(stage: Stage) -> None:
         "custom_id": "vary:1",
         "title": "Vary picture 2",
         "components": [
-            {"type": 18, "label": "Prompt", "component": {"type": 4, "style": 2, "custom_id": "prompt", "max_length": 300, "value": "a fox"}},
-            {"type": 18, "label": "How far?", "component": {"type": 3, "custom_id": "far", "options": [
-                {"label": "Subtle", "value": "subtle"}, {"label": "Strong", "value": "strong"}]}},
+            {
+                "type": 18,
+                "label": "Prompt",
+                "component": {"type": 4, "style": 2, "custom_id": "prompt", "max_length": 300, "value": "a fox"},
+            },
+            {
+                "type": 18,
+                "label": "How far?",
+                "component": {
+                    "type": 3,
+                    "custom_id": "far",
+                    "options": [{"label": "Subtle", "value": "subtle"}, {"label": "Strong", "value": "strong"}],
+                },
+            },
         ],
     }
 
@@ -282,7 +320,9 @@ async def test_a_form_opens_is_filled_and_reaches_the_bot(stage: Stage) -> None:
 
     stage.bot.on("vary", vary)
     stage.bot.on("vary:1", take)
-    await stage.bot.say(stage.channel("welcome"), {"flags": V2, "components": card(text("Here"), row(button("Vary…", "vary")))})
+    await stage.bot.say(
+        stage.channel("welcome"), {"flags": V2, "components": card(text("Here"), row(button("Vary…", "vary")))}
+    )
     async with stage.page(f"?as=ada&channel={stage.channel('welcome')}") as page:
         await page.get_by_role("button", name="Vary…").click()
         form = page.get_by_role("dialog", name="Vary picture 2")
@@ -298,14 +338,18 @@ async def test_a_form_opens_is_filled_and_reaches_the_bot(stage: Stage) -> None:
 
 
 async def test_silence_of_the_bot_is_said(stage: Stage) -> None:
-    await stage.bot.say(stage.channel("welcome"), {"flags": V2, "components": card(text("Here"), row(button("Mute", "mute")))})
+    await stage.bot.say(
+        stage.channel("welcome"), {"flags": V2, "components": card(text("Here"), row(button("Mute", "mute")))}
+    )
     async with stage.page(f"?as=ada&channel={stage.channel('welcome')}") as page:
         await page.get_by_role("button", name="Mute").click()
         await expect(page.locator(".msg .failed")).to_have_text("The application did not respond.", timeout=8000)
         await page.locator("#say").fill("/imagine a fox")
         await page.keyboard.press("Enter")
         await expect(page.locator(".msg.asked")).to_contain_text("Ada used /imagine")
-        await expect(page.locator(".msg.asked .failed")).to_contain_text("The application did not respond.", timeout=8000)
+        await expect(page.locator(".msg.asked .failed")).to_contain_text(
+            "The application did not respond.", timeout=8000
+        )
 
 
 async def test_what_comes_elsewhere_leaves_a_dot_and_a_call_says_so(stage: Stage) -> None:
@@ -337,23 +381,30 @@ async def test_inspect_counts_as_the_server_counts(stage: Stage) -> None:
         await expect(page.locator("#inspector pre")).to_contain_text(sent["id"])
 
 
-@pytest.mark.parametrize("count", range(1, 11))
-async def test_galleries_of_every_size_fill_their_frame(stage: Stage, count: int) -> None:
-    names = [f"p{at}" for at in range(count)]
-    listed, content = files(**{name: picture("#357", (64 + at, 64)) for at, name in enumerate(names)})
-    parts = [gallery(*(f"{name}.png" for name in names))]
-    await stage.bot.say(stage.channel("welcome"), {"flags": V2, "components": parts, "attachments": listed}, content)
+BOXES = """all => all.map(gallery => [...gallery.querySelectorAll('.pic')].map(pic => {
+  const {left, right, bottom, width, height} = pic.getBoundingClientRect();
+  return {left, right, bottom: Math.round(bottom), width, height};
+}))"""
+
+
+async def test_galleries_of_every_size_fill_their_frame(stage: Stage) -> None:
+    for count in range(1, 11):
+        names = [f"p{at}" for at in range(count)]
+        listed, content = files(**{name: picture("#357", (64 + at, 64)) for at, name in enumerate(names)})
+        parts = [gallery(*(f"{name}.png" for name in names))]
+        await stage.bot.say(
+            stage.channel("welcome"), {"flags": V2, "components": parts, "attachments": listed}, content
+        )
     async with stage.page(f"?as=ada&channel={stage.channel('welcome')}") as page:
-        await expect(page.locator(".gallery img")).to_have_count(count)
-        boxes = await page.locator(".gallery .pic").evaluate_all("all => all.map(n => { const b = n.getBoundingClientRect(); return [b.x, b.right, b.width, b.height]; })")
-        assert all(width >= 80 and height >= 80 for _, _, width, height in boxes)
-        left, right = min(b[0] for b in boxes), max(b[1] for b in boxes)
-        assert right - left <= 540
-        # Every line of pictures reaches from edge to edge: none is left hanging.
-        rows = await page.locator(".gallery .pic").evaluate_all("all => all.map(n => Math.round(n.getBoundingClientRect().bottom))")
-        for bottom in set(rows):
-            line = [box for box, at in zip(boxes, rows, strict=True) if at == bottom]
-            assert max(b[1] for b in line) == pytest.approx(right, abs=1), f"{count} pictures"
+        await expect(page.locator(".gallery")).to_have_count(10)
+        for boxes in await page.locator(".gallery").evaluate_all(BOXES):
+            assert all(box["width"] >= 80 and box["height"] >= 80 for box in boxes)
+            left, right = min(box["left"] for box in boxes), max(box["right"] for box in boxes)
+            assert right - left <= 540
+            # Every line of pictures reaches from edge to edge: none is left hanging.
+            for bottom in {box["bottom"] for box in boxes}:
+                line = [box["right"] for box in boxes if box["bottom"] == bottom]
+                assert max(line) == pytest.approx(right, abs=1), f"{len(boxes)} pictures"
 
 
 @pytest.mark.parametrize("scheme", ["dark", "light"])
@@ -361,7 +412,9 @@ async def test_a_phone_shows_all_without_a_sideways_scroll(stage: Stage, scheme:
     listed, content = files(wide=picture("#a53", (640, 64)))
     parts = card(text("w" * 300), gallery("wide.png"), row(*(button(f"A long name {n}", f"x{n}") for n in range(5))))
     await stage.bot.say(stage.channel("welcome"), {"flags": V2, "components": parts, "attachments": listed}, content)
-    async with stage.page(f"?as=ada&channel={stage.channel('welcome')}", width=360, height=740, color_scheme=scheme, has_touch=True) as page:
+    async with stage.page(
+        f"?as=ada&channel={stage.channel('welcome')}", width=360, height=740, color_scheme=scheme, has_touch=True
+    ) as page:
         await expect(page.locator(".gallery img")).to_be_visible()
         for box in ("document.documentElement", "document.getElementById('log')"):
             assert await page.evaluate(f"{box}.scrollWidth <= {box}.clientWidth")
