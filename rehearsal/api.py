@@ -56,7 +56,9 @@ class Call:
         if self.body is None:
             return {}
         if not isinstance(self.body, dict):
-            error = {"_errors": [{"code": "MODEL_TYPE_CONVERT", "message": "Only dictionaries may be used in a ModelType"}]}
+            error = {
+                "_errors": [{"code": "MODEL_TYPE_CONVERT", "message": "Only dictionaries may be used in a ModelType"}]
+            }
             raise DiscordError(50035, errors=error)
         return self.body
 
@@ -341,4 +343,3 @@ async def _part(call: Call, name: str, filename: str, data: bytes) -> None:
         _parse(call, data)
     elif match is not None:
         call.files[int(match[1])] = await call.twin.store.keep(filename, data)
-

@@ -56,7 +56,9 @@ class RehearsalClient:
             self._open = aiohttp.ClientSession()
         return self._open
 
-    async def request(self, method: str, path: str, *, query: Json | None = None, timeout_s: float | None = None, **how: Any) -> Any:
+    async def request(
+        self, method: str, path: str, *, query: Json | None = None, timeout_s: float | None = None, **how: Any
+    ) -> Any:
         """Any route of `/control`. Raises Refused."""
         asked = {k: str(v) for k, v in (query or {}).items() if v is not None}
         limit = aiohttp.ClientTimeout(total=timeout_s or self._timeout_s)
@@ -208,7 +210,9 @@ class RehearsalClient:
         """The DM with the bot."""
         return await self.post("dm", {"as": as_})
 
-    async def thread(self, as_: Any, channel_id: Any, name: str, *, private: bool = False, message_id: Any = None) -> Json:
+    async def thread(
+        self, as_: Any, channel_id: Any, name: str, *, private: bool = False, message_id: Any = None
+    ) -> Json:
         """Make a thread."""
         body = {"as": as_, "channel_id": channel_id, "name": name, "private": private, "message_id": message_id}
         return await self.post("thread", body)

@@ -21,7 +21,7 @@ MOST = {SLASH: 100, USER: 15, MESSAGE: 15}
 MOST_CHARACTERS = 8000
 _NAME = re.compile(r"^[-_'\w]{1,32}$", re.UNICODE)
 LOCALES = frozenset(
-    "id da de en-GB en-US es-ES es-419 fr hr it lt hu nl no pl pt-BR ro fi sv-SE vi tr cs el bg ru uk hi th zh-CN ja zh-TW ko".split()
+    ["id", "da", "de", "en-GB", "en-US", "es-ES", "es-419", "fr", "hr", "it", "lt", "hu", "nl", "no", "pl", "pt-BR", "ro", "fi", "sv-SE", "vi", "tr", "cs", "el", "bg", "ru", "uk", "hi", "th", "zh-CN", "ja", "zh-TW", "ko"]
 )
 _DAY = 86_400
 
@@ -109,7 +109,10 @@ def _translations(form: Form, path: Path, value: Any, high: int) -> int:
 def _described(form: Form, path: Path, node: Json, *, free: bool) -> int:
     """Name and description with their translations; the characters they count."""
     _name(form, (*path, "name"), node.get("name"), free=free)
-    size = max(len(str(node.get("name"))), _translations(form, (*path, "name_localizations"), node.get("name_localizations"), 32))
+    size = max(
+        len(str(node.get("name"))),
+        _translations(form, (*path, "name_localizations"), node.get("name_localizations"), 32),
+    )
     if free:
         return size
     form.text((*path, "description"), node.get("description"), low=1, high=100, required=True)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from rehearsal.errors import DiscordError
-from rehearsal.model import Channel, Message, User
 from rehearsal.modals import BadAnswer
+from rehearsal.model import Channel, Message, User
 
 if TYPE_CHECKING:
     from rehearsal.twin import Twin

@@ -40,9 +40,7 @@ async def channel_messages(ask: Ask) -> Json:
     """GET /control/channels/{id}/messages, oldest first."""
     viewer, world = ask.viewer(), ask.twin.world
     found = ask.channel("id") if viewer is None else ask.visible_channel(ask.user("as"), "id")
-    hidden = [
-        m for m in world.ephemerals.values() if m.channel_id == found.id and viewer in (None, m.ephemeral_for)
-    ]
+    hidden = [m for m in world.ephemerals.values() if m.channel_id == found.id and viewer in (None, m.ephemeral_for)]
     every = sorted([*found.messages.values(), *hidden], key=lambda m: m.id)
     if ask.get("before"):
         every = [m for m in every if m.id < ask.id("before")]
@@ -69,11 +67,7 @@ async def interaction(ask: Ask) -> Json:
 async def interactions(ask: Ask) -> Json:
     """GET /control/interactions."""
     viewer, where = ask.viewer(), ask.get("channel_id")
-    chosen = [
-        i
-        for i in ask.twin.interactions
-        if viewer in (None, i.user_id) and where in (None, str(i.channel_id))
-    ]
+    chosen = [i for i in ask.twin.interactions if viewer in (None, i.user_id) and where in (None, str(i.channel_id))]
     return {"interactions": [ask.twin.view.interaction(i) for i in chosen[-SHOWN_INTERACTIONS:]]}
 
 

@@ -237,9 +237,7 @@ async def edit_message(ask: Ask) -> Json:
     if target.author.id != user.id:
         raise Refused(403, "not_yours", "Only its author can edit a message.")
     channel = ask.twin.world.channels[target.channel_id]
-    draft = messages.read(
-        ask.twin, Body(payload={"content": ask.text("content")}, channel=channel, old=target)
-    )
+    draft = messages.read(ask.twin, Body(payload={"content": ask.text("content")}, channel=channel, old=target))
     return ask.twin.view.message(messages.change(ask.twin, target, draft), user.id)
 
 
@@ -355,7 +353,9 @@ async def _upload(twin: Twin, request: web.Request) -> Json:
         kept = await twin.store.keep(name, data)
         upload_id = secrets.token_hex(12)
         twin.uploads[upload_id] = (user.id, kept)
-        told.append({"upload_id": upload_id, "filename": kept.filename, "size": kept.size, "content_type": kept.content_type})
+        told.append(
+            {"upload_id": upload_id, "filename": kept.filename, "size": kept.size, "content_type": kept.content_type}
+        )
     while len(twin.uploads) > MOST_UPLOADS:
         twin.uploads.pop(next(iter(twin.uploads)))
     return {"uploads": told}

@@ -113,7 +113,9 @@ def _allowed(form: Form, allowed: Any) -> None:
     parse = form.items(("allowed_mentions", "parse"), allowed.get("parse"), high=3)
     for i, word in enumerate(parse):
         if word not in ("everyone", "users", "roles"):
-            form.add(("allowed_mentions", "parse", i), "BASE_TYPE_CHOICES", "Value must be one of everyone, users, roles.")
+            form.add(
+                ("allowed_mentions", "parse", i), "BASE_TYPE_CHOICES", "Value must be one of everyone, users, roles."
+            )
     for key in ("users", "roles"):
         form.items(("allowed_mentions", key), allowed.get(key), high=100)
         if key in parse and allowed.get(key):
@@ -147,7 +149,9 @@ def _attach(twin: Twin, body: Body, listed: list[Json] | None) -> list[Attachmen
         if number in old:
             kept.append(old[number])
         elif number not in body.files:
-            error = {"attachments": {"_errors": [{"code": "ATTACHMENT_NOT_FOUND", "message": f"No file {number} here."}]}}
+            error = {
+                "attachments": {"_errors": [{"code": "ATTACHMENT_NOT_FOUND", "message": f"No file {number} here."}]}
+            }
             raise DiscordError(50035, errors=error)
     kept += [_attachment(twin, body, upload, entries.get(n, {})) for n, upload in sorted(body.files.items())]
     if len(kept) > MOST_FILES:

@@ -9,7 +9,13 @@ from rehearsal.components import Tree
 from rehearsal.errors import Form
 
 Json = dict[str, Any]
-IN_LABEL = components.SELECTS | {components.TEXT_INPUT, components.UPLOAD, components.RADIO, components.CHECKS, components.CHECK}
+IN_LABEL = components.SELECTS | {
+    components.TEXT_INPUT,
+    components.UPLOAD,
+    components.RADIO,
+    components.CHECKS,
+    components.CHECK,
+}
 TOP = (components.ROW, components.TEXT, components.LABEL)
 
 
@@ -31,7 +37,7 @@ def validate(data: Json) -> Json:
 
 def _refuse(tree: Tree, path: components.Path, choices: Any) -> Json:
     words = ", ".join(str(c) for c in sorted(choices))
-    tree.form.add((*path, "type"), "UNION_TYPE_CHOICES", f"Value of field \"type\" must be one of ({words}).")
+    tree.form.add((*path, "type"), "UNION_TYPE_CHOICES", f'Value of field "type" must be one of ({words}).')
     return {"type": 0}
 
 
@@ -44,7 +50,9 @@ def _top(tree: Tree, path: components.Path, node: Any) -> Json:
         return dict(node)
     if kind == components.ROW:
         inner = tree.form.items((*path, "components"), node.get("components"), low=1, high=1, required=True)
-        fields = [_field(tree, (*path, "components", 0), f, frozenset({components.TEXT_INPUT}), old=True) for f in inner]
+        fields = [
+            _field(tree, (*path, "components", 0), f, frozenset({components.TEXT_INPUT}), old=True) for f in inner
+        ]
         return {"type": kind, "components": fields}
     tree.form.text((*path, "label"), node.get("label"), low=1, high=45, required=True)
     tree.form.text((*path, "description"), node.get("description"), high=100)

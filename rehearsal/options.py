@@ -180,7 +180,9 @@ def typed(known: list[Json], given: Json, focused: str) -> list[Json]:
         name = option["name"]
         if name == focused:
             text = given.get(name)
-            told.append({"name": name, "type": option["type"], "value": "" if text is None else str(text), "focused": True})
+            told.append(
+                {"name": name, "type": option["type"], "value": "" if text is None else str(text), "focused": True}
+            )
         elif given.get(name) is not None:
             told.append({"name": name, "type": option["type"], "value": given[name]})
     return told

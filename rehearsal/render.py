@@ -107,7 +107,8 @@ class Renderer:
             "nsfw": channel.nsfw,
             "topic": channel.topic,
             "permission_overwrites": [
-                {"id": str(o.id), "type": o.type, "allow": str(o.allow), "deny": str(o.deny)} for o in channel.overwrites
+                {"id": str(o.id), "type": o.type, "allow": str(o.allow), "deny": str(o.deny)}
+                for o in channel.overwrites
             ],
         }
         if channel.type in (model.VOICE, model.STAGE):
@@ -223,7 +224,12 @@ class Renderer:
         body: Json = {"url": url, "proxy_url": url, "attachment_id": str(attachment.id), "flags": 0}
         body |= {"content_type": attachment.content_type, "loading_state": 2}
         if attachment.width is not None:
-            body |= {"width": attachment.width, "height": attachment.height, "placeholder": "", "placeholder_version": 1}
+            body |= {
+                "width": attachment.width,
+                "height": attachment.height,
+                "placeholder": "",
+                "placeholder_version": 1,
+            }
         return body
 
     def _component(self, node: Json, files: dict[int, Attachment]) -> Json:

@@ -43,7 +43,7 @@ async def send(call: Call) -> Answer:
     if draft.nonce is not None:
         twin.nonces.pop((world.bot.id, str(draft.nonce)), None)
         twin.nonces[world.bot.id, str(draft.nonce)] = (twin.clock.now(), message.id)
-    body = twin.render.message(message)
+    body = twin.render.for_bot(message)
     return Answer(body if draft.nonce is None else body | {"nonce": draft.nonce})
 
 

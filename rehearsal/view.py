@@ -65,7 +65,8 @@ class View:
             "position": channel.position,
             "private": self._private(channel),
             "overwrites": [
-                {"id": str(o.id), "type": o.type, "allow": str(o.allow), "deny": str(o.deny)} for o in channel.overwrites
+                {"id": str(o.id), "type": o.type, "allow": str(o.allow), "deny": str(o.deny)}
+                for o in channel.overwrites
             ],
             "viewers": [str(v) for v in viewers],
             "recipients": [str(u.id) for u in channel.recipients],
