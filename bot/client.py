@@ -1,0 +1,318 @@
+"""The bot: one client, one guild, and every task of the Discord door under one roof."""
+
+import asyncio
+import logging
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import discord
+from discord import app_commands
+from discord.ext import commands
+
+from bot.cogs.admin.cog import AdminCog
+from bot.cogs.admin.scopes import CommandSync
+from bot.cogs.admin.views import ClearAllButton
+from bot.cogs.imagine.cog import ImagineCog
+from bot.cogs.imagine.localised import CatalogueTranslator
+from bot.cogs.interactions import NETWORK_FAULTS, SeenOnce, admit, is_expected, sentence_of, tell
+from bot.cogs.photos.budget import Budget
+from bot.cogs.photos.courier import DiscordCourier
+from bot.cogs.photos.keeper import CardKeeper
+from bot.cogs.photos.memory import CardMemory
+from bot.cogs.photos.views import CancelButton
+from bot.cogs.sessions.channels import SessionStore, Studios
+from bot.cogs.sessions.cog import SessionsCog
+from bot.poster import SEND_TIMEOUT, Poster
+from jobs.desk import Desk
+from jobs.errors import DarkroomError
+from jobs.feed import Feed
+from jobs.job import Place
+from jobs.ports import Clock, Fleet, JobStore, Outbox, PictureStore
+from jobs.words import say
+
+_log = logging.getLogger(__name__)
+
+LOGIN_TIMEOUT = 60.0
+DRAIN = 8.0
+"""Seconds that posts under way get to end when the host stops. What is cut off is read back at the next start."""
+
+PERMISSIONS = discord.Permissions(
+    view_channel=True, send_messages=True, embed_links=True, attach_files=True, read_message_history=True,
+    manage_channels=True, manage_roles=True, use_application_commands=True,
+)  # fmt: skip
+"""What the invitation asks for."""
+
+
+class DiscordDoorError(DarkroomError):
+    """The Discord door cannot open, and trying again will not help. ``error.<code>`` in the catalogue says what to do."""
+
+
+class TokenRefused(DiscordDoorError):
+    """Discord does not know the token (401 at login, or close 4004)."""
+
+    def __init__(self) -> None:
+        super().__init__("token_refused")
+
+
+class IntentMissing(DiscordDoorError):
+    """A privileged intent is asked for but not switched on in the portal (close 4014)."""
+
+    def __init__(self) -> None:
+        super().__init__("intent_missing")
+
+
+class GatewayRefused(DiscordDoorError):
+    """The gateway closed for good with another code."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__("gateway_refused", code=code)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DoorParts:
+    """What the door stands on: the house's own objects, built by the host."""
+
+    desk: Desk
+    store: JobStore
+    outbox: Outbox
+    pictures: PictureStore
+    sessions: SessionStore
+    fleet: Fleet
+    feed: Feed
+    clock: Clock
+
+
+@dataclass(frozen=True, kw_only=True)
+class DoorOptions:
+    """What the operator chose."""
+
+    guild_id: int
+    owner_ids: Collection[int] = ()
+    staff_role_ids: Collection[int] = ()
+    message_content: bool = False
+    """Whether the privileged intent is switched on in the portal: then ``!sync`` works without mentioning the bot."""
+    commands_file: Path | None = None
+    """Where the hash of the synced commands is kept; None syncs at each start."""
+    send_timeout: float = SEND_TIMEOUT
+    """Seconds for one delivery; an interrupted one is taken up again after twice that and ten."""
+
+
+class KindTree(app_commands.CommandTree["DarkroomBot"]):
+    """Slash commands: admitted once, from one server, and answered even when they fail."""
+
+    async def interaction_check(self, interaction: discord.Interaction["DarkroomBot"], /) -> bool:
+        """See :func:`admit`."""
+        return await admit(interaction)
+
+    async def on_error(
+        self, interaction: discord.Interaction["DarkroomBot"], error: app_commands.AppCommandError, /
+    ) -> None:
+        """One sentence from one table."""
+        if not is_expected(error):
+            _log.error("/%s failed", interaction.command and interaction.command.qualified_name, exc_info=error)
+        await tell(interaction, sentence_of(error, str(interaction.locale)))
+
+
+class DarkroomBot(commands.Bot):
+    """The client. Build it, then await :meth:`serve`; one object serves once."""
+
+    def __init__(self, parts: DoorParts, options: DoorOptions) -> None:
+        super().__init__(
+            command_prefix=commands.when_mentioned_or("!"),
+            intents=intents(message_content=options.message_content),
+            help_command=None,
+            tree_cls=KindTree,
+            allowed_mentions=discord.AllowedMentions.none(),
+            owner_ids=set(options.owner_ids),
+            max_messages=None,  # nothing here reads old messages from memory
+            member_cache_flags=discord.MemberCacheFlags.none(),
+            chunk_guilds_at_startup=False,
+            max_ratelimit_timeout=30.0,  # the library's least; longer waits come back as errors and into the outbox
+        )
+        self.parts = parts
+        self.options = options
+        self.desk = parts.desk
+        self.allowed_guild_id = options.guild_id
+        self.seen = SeenOnce()
+        self.studios = Studios(
+            client=self, guild_id=options.guild_id, store=parts.sessions, staff_role_ids=options.staff_role_ids
+        )
+        self.scopes = CommandSync(tree=self.tree, guild_id=options.guild_id, memory=options.commands_file)
+        self._buttons = (CancelButton, ClearAllButton)
+        self._refusal: DiscordDoorError | None = None
+        self._build_delivery()
+
+    def _build_delivery(self) -> None:
+        parts = self.parts
+        budget = Budget(parts.clock)
+        memory = CardMemory(desk=parts.desk, store=parts.store, feed=parts.feed, clock=parts.clock)
+        courier = DiscordCourier(
+            client=self, store=parts.store, outbox=parts.outbox, pictures=parts.pictures, memory=memory, budget=budget,
+            on_channel_gone=self._on_channel_gone,
+        )  # fmt: skip
+        self.keeper = CardKeeper(
+            desk=parts.desk, store=parts.store, outbox=parts.outbox, feed=parts.feed, memory=memory, courier=courier,
+            budget=budget, clock=parts.clock,
+        )  # fmt: skip
+        self.poster = Poster(
+            outbox=parts.outbox, courier=courier, feed=parts.feed, clock=parts.clock,
+            on_posted=self.keeper.card_posted, send_timeout=self.options.send_timeout,
+        )  # fmt: skip
+
+    async def serve(self, token: str, stop: asyncio.Event) -> None:
+        """Log in, serve until ``stop``, close. An outage of Discord is waited for; only what an operator must mend is raised.
+
+        Raises TokenRefused, IntentMissing, GatewayRefused.
+        """
+        try:
+            if not await self._log_in(token, stop):
+                return
+            async with asyncio.TaskGroup() as group:
+                work = [
+                    group.create_task(self._follow_gateway(stop), name="discord: gateway"),
+                    group.create_task(self.keeper.run(), name="discord: cards"),
+                ]
+                poster = group.create_task(self.poster.run(stop), name="discord: poster")
+                await stop.wait()
+                await asyncio.wait({poster}, timeout=DRAIN)
+                for task in (*work, poster):
+                    task.cancel()
+        finally:
+            await self.close()
+        if self._refusal is not None:
+            raise self._refusal
+
+    async def _log_in(self, token: str, stop: asyncio.Event) -> bool:
+        """True once logged in; False when ``stop`` came first. Discord may be away at the start as at any other time."""
+        delay = 1.0
+        while not stop.is_set():
+            try:
+                async with asyncio.timeout(LOGIN_TIMEOUT):
+                    await self.login(token)
+            except discord.LoginFailure as error:
+                raise TokenRefused from error
+            except NETWORK_FAULTS as error:
+                _log.warning("Discord cannot be reached (%s); next try in %.0f s", error or type(error).__name__, delay)
+                await self._shut_connections()
+                await _pause(stop, delay)
+                delay = min(delay * 2, 60.0)
+            else:
+                return True
+        return False
+
+    async def _shut_connections(self) -> None:
+        """The library opens a new session at each login, but would do so over the old, closed connector."""
+        await self.http.close()
+        self.http.clear()
+        self.http.connector = discord.utils.MISSING
+
+    async def _follow_gateway(self, stop: asyncio.Event) -> None:
+        try:
+            await self.connect()
+        except discord.PrivilegedIntentsRequired:
+            self._refusal = IntentMissing()
+        except discord.ConnectionClosed as error:
+            self._refusal = TokenRefused() if error.code == 4004 else GatewayRefused(error.code or 0)
+        finally:
+            stop.set()  # without its gateway the door is closed; the host decides what that means for the others
+
+    async def setup_hook(self) -> None:
+        """Build the features. Runs after each login that was refused half-way, so it must not mind a second time."""
+        if not self.cogs:
+            await self.tree.set_translator(CatalogueTranslator())
+            await self.add_cog(SessionsCog(self.studios, guild_id=self.allowed_guild_id))
+            await self.add_cog(ImagineCog(desk=self.desk, fleet=self.parts.fleet, studios=self.studios))
+            await self.add_cog(AdminCog(desk=self.desk, scopes=self.scopes, permits=self))
+            self.tree.copy_global_to(guild=discord.Object(self.allowed_guild_id))
+            self.add_dynamic_items(*self._buttons)
+        await self._sync_commands()
+
+    async def _sync_commands(self) -> None:
+        try:
+            await self.scopes.on_change()
+        except discord.Forbidden:
+            _log.error("Not in the allowed server yet. Invite the bot: %s", self.invitation())
+        except (*NETWORK_FAULTS, app_commands.AppCommandError) as error:
+            _log.error("The slash commands were not synced (%s); `!sync` tries again.", error)
+
+    def invitation(self) -> str:
+        """The address at which an admin of a server invites the bot, with the permissions it needs."""
+        return discord.utils.oauth_url(
+            self.application_id or 0,
+            permissions=PERMISSIONS,
+            guild=discord.Object(self.allowed_guild_id),
+            scopes=("bot", "applications.commands"),
+        )
+
+    def may_administer(self, person: discord.User | discord.Member) -> bool:
+        """Manage Server, or a configured owner."""
+        if person.id in (self.owner_ids or ()):
+            return True
+        return isinstance(person, discord.Member) and person.guild_permissions.manage_guild
+
+    async def on_ready(self) -> None:
+        """Say what is missing, in plain words. Comes again after each new session."""
+        guild = self.get_guild(self.allowed_guild_id)
+        if guild is None:
+            _log.error("The bot is not in the server %s. Invite it: %s", self.allowed_guild_id, self.invitation())
+            return
+        missing = missing_permissions(guild)
+        if missing:
+            _log.error("In %r the bot lacks: %s. Give its role these permissions.", guild.name, ", ".join(missing))
+        _log.info("Discord door open in %r as %s", guild.name, self.user)
+
+    async def on_guild_join(self, guild: discord.Guild) -> None:
+        """Invited at last: now its commands can be put there."""
+        if guild.id == self.allowed_guild_id:
+            await self._sync_commands()
+
+    async def on_interaction(self, interaction: discord.Interaction) -> None:
+        """Answer what no button of this version knows: the library would leave it without a word."""
+        if interaction.type not in (discord.InteractionType.component, discord.InteractionType.modal_submit):
+            return
+        custom_id = str((interaction.data or {}).get("custom_id", ""))
+        known = any(button.__discord_ui_compiled_template__.fullmatch(custom_id) for button in self._buttons)
+        if not known and await admit(interaction):
+            await tell(interaction, say("limit.expired_button", str(interaction.locale)))
+
+    async def on_command_error(self, context: commands.Context[Any], exception: commands.CommandError, /) -> None:
+        """Unknown words after ``!`` are other bots' business; errors of ours are told by their cog."""
+        if context.cog is None and not isinstance(exception, commands.CommandNotFound):
+            _log.error("a message could not be read as a command", exc_info=exception)
+
+    async def on_error(self, event_method: str, /, *args: Any, **kwargs: Any) -> None:
+        """Log a failing listener through our log."""
+        _log.exception("a listener for %s failed", event_method)
+
+    async def _on_channel_gone(self, place: Place) -> None:
+        await self.studios.channel_gone(int(place.channel_id))
+
+
+def intents(*, message_content: bool) -> discord.Intents:
+    """The fewest: guilds for channels and roles, messages for the admins' commands."""
+    wanted = discord.Intents.none()
+    wanted.guilds = True
+    wanted.messages = True
+    wanted.message_content = message_content
+    return wanted
+
+
+def missing_permissions(guild: discord.Guild) -> list[str]:
+    """Names of permissions that the bot needs in the guild and does not have."""
+    mine = guild.me.guild_permissions
+    return [name.replace("_", " ") for name, needed in PERMISSIONS if needed and not getattr(mine, name)]
+
+
+async def _pause(stop: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await stop.wait()
+    except TimeoutError:
+        return
+
+
+__all__ = [
+    "DarkroomBot", "DiscordDoorError", "DoorOptions", "DoorParts", "GatewayRefused", "IntentMissing", "TokenRefused",
+]  # fmt: skip

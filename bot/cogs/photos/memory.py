@@ -1,0 +1,158 @@
+"""What the cards of this process remember between two edits, so that poster and keeper show the same thing.
+
+All of it may be lost: after a restart the first edit makes it anew from the ledger.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from bot.cogs.photos.cards import Outlook
+from jobs.desk import Desk, JobStatus
+from jobs.events import JobProgressed
+from jobs.feed import Feed
+from jobs.job import Job, JobId, JobState
+from jobs.planner import QueueSnapshot
+from jobs.ports import Clock, DeliveryKind, JobStore
+
+PREVIEW_MAX = 64 * 1024
+"""Bytes. A preview comes unchecked from a worker and is shown as it is."""
+
+_MAGIC = ((b"\x89PNG\r\n\x1a\n", "png"), (b"\xff\xd8\xff", "jpg"))
+
+SHIFT_SECONDS, SHIFT_SHARE = 10.0, 0.2
+"""How far an estimate must move, in both measures, before the promised moment moves."""
+
+
+def marker_of(job_id: JobId, generation: int, kind: DeliveryKind, part: int = 0) -> int:
+    """A number for the ``id`` of a message's first component: history returns it, unlike the nonce. 1 to 2³¹ - 1."""
+    digest = hashlib.sha256(f"{job_id}|{generation}|{kind}|{part}".encode()).digest()
+    return int.from_bytes(digest[:4]) % (2**31 - 1) + 1
+
+
+def preview_type(data: bytes) -> str | None:
+    """The file ending of a preview that may be shown: by its first bytes and its size. Else None."""
+    if len(data) > PREVIEW_MAX:
+        return None
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "webp"
+    return next((ending for magic, ending in _MAGIC if data.startswith(magic)), None)
+
+
+@dataclass(kw_only=True)
+class Memo:
+    """One card's memory."""
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held around every edit: an older edit must not land after the last one."""
+    ready_at: datetime | None = None
+    progress: JobProgressed | None = None
+    """Kept beyond the end, for "you stopped it at step 12"."""
+    note: str | None = None
+    shown: object = None
+    """The fingerprint of what the message says now."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sight:
+    """What a card should say now, and the preview that goes with it."""
+
+    outlook: Outlook
+    preview: bytes | None
+    fingerprint: object
+
+    @property
+    def job(self) -> Job:
+        """The job as the ledger has it."""
+        return self.outlook.status.job
+
+
+class CardMemory:
+    """Memos by job, and the one place that turns a job into what its card says."""
+
+    def __init__(self, *, desk: Desk, store: JobStore, feed: Feed, clock: Clock) -> None:
+        self._desk = desk
+        self._store = store
+        self._feed = feed
+        self._clock = clock
+        self._memos: dict[JobId, Memo] = {}
+
+    def memo(self, job_id: JobId) -> Memo:
+        """This job's memo, made on first use."""
+        return self._memos.setdefault(job_id, Memo())
+
+    def forget(self, job_id: JobId) -> None:
+        """Its card has said its last."""
+        self._memos.pop(job_id, None)
+
+    def prune(self, alive: Collection[JobId]) -> None:
+        """Forget all but these (and whatever is being edited): cards that another process closed."""
+        for job_id in [known for known, memo in self._memos.items() if known not in alive and not memo.lock.locked()]:
+            del self._memos[job_id]
+
+    async def look(self, job_id: JobId, snapshot: QueueSnapshot | None = None) -> Sight | None:
+        """What the card should say, from a fresh read of the ledger. None when there is no such job.
+
+        ``snapshot`` saves the reading of the queue when several waiting jobs are looked at in one go.
+        """
+        job = await self._store.get(job_id)
+        if job is None:
+            return None
+        if job.state is JobState.QUEUED:
+            status = self._desk.outlook(job, snapshot or await self._desk.snapshot())
+        else:
+            status = await self._desk.status(job_id, user_id=None)
+        return self.sight(job, status)
+
+    def sight(self, job: Job, status: JobStatus) -> Sight:
+        """What the card should say for a status already known. Makes the promise of its time."""
+        memo = self.memo(job.id)
+        memo.progress = status.progress or self._feed.progress_of(status.job.id) or memo.progress
+        ended = status.job.state.is_terminal
+        if ended and status.progress is None and memo.progress is not None:
+            status = JobStatus(job=status.job, progress=memo.progress)
+        late = False if ended else self._promise(memo, status)
+        preview, name = _preview(memo.progress, status.job)
+        outlook = Outlook(status=status, ready_at=memo.ready_at, late=late, note=memo.note, preview=name)
+        return Sight(outlook=outlook, preview=preview, fingerprint=fingerprint(outlook))
+
+    def _promise(self, memo: Memo, status: JobStatus) -> bool:
+        """Keep the promised moment still until the estimate really moved. True when the moment has passed."""
+        now = self._clock.now()
+        if status.eta is None:
+            if status.job.state is JobState.QUEUED:
+                memo.ready_at = None
+        else:
+            target = now + timedelta(seconds=(status.eta.low + status.eta.high) / 2)
+            if memo.ready_at is None or _moved(memo.ready_at, target, now):
+                memo.ready_at = target
+        return memo.ready_at is not None and now > memo.ready_at + timedelta(seconds=2)
+
+
+def _moved(promised: datetime, target: datetime, now: datetime) -> bool:
+    shift = abs((target - promised).total_seconds())
+    left = max((promised - now).total_seconds(), 0.0)
+    return shift > SHIFT_SECONDS and shift > SHIFT_SHARE * left
+
+
+def _preview(progress: JobProgressed | None, job: Job) -> tuple[bytes | None, str | None]:
+    if job.state is not JobState.RUNNING or progress is None or not progress.preview:
+        return None, None
+    ending = preview_type(progress.preview)
+    if ending is None:
+        return None, None
+    return progress.preview, f"preview-{progress.step}.{ending}"
+
+
+def fingerprint(outlook: Outlook) -> object:
+    """What must differ for an edit to be worth a request: never each step, never each second."""
+    status = outlook.status
+    job, progress = status.job, status.progress
+    quarter = progress.step * 4 // max(progress.total_steps, 1) if progress and job.state is JobState.RUNNING else None
+    why = (status.why.code, tuple(status.why.details.items())) if status.why else None
+    return (
+        job.state, job.cancel_requested, status.position, why, quarter, outlook.preview, outlook.ready_at, outlook.late,
+        outlook.note,
+    )  # fmt: skip

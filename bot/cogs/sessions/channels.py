@@ -1,0 +1,293 @@
+"""Studios: each person's private channel, found, adopted or made; never made twice, never public.
+
+The truth is the channel itself, marked in its topic; the stored row only makes finding it quick. discord.py and Discord
+have three traps here. An ``Object`` in the overwrites of a create is sent as a *member*, so that the deny for @everyone
+is lost: only the Role itself is used, and the answer is checked. A create whose answer is lost may have happened: the
+channels are read before another is made. And the library repeats a create after a 5xx by itself: doubles are removed.
+"""
+
+import asyncio
+import logging
+import re
+from collections.abc import Collection, Sequence
+from typing import Protocol
+from weakref import WeakValueDictionary
+
+import discord
+
+from bot.cogs.interactions import NETWORK_FAULTS
+from bot.cogs.sessions.errors import StudioImpossible
+from jobs.errors import StoreUnavailable
+from jobs.job import UserId
+from jobs.words import say
+
+_log = logging.getLogger(__name__)
+
+MAKE_TIMEOUT = 20.0
+"""Seconds for one request that makes or reads channels."""
+
+IN_CATEGORY_MAX = 50
+GUILD_FULL, INVALID_BODY = 30013, 50035
+
+_MARK = re.compile(r"\[darkroom:(\d{1,20})\]")
+
+_NEEDED = {"view_channel": "View Channels", "send_messages": "Send Messages", "attach_files": "Attach Files",
+           "read_message_history": "Read Message History", "manage_channels": "Manage Channels"}  # fmt: skip
+_WANTED = (*list(_NEEDED)[:4], "embed_links", "use_application_commands")
+"""What person, bot and staff may do there, as far as the bot itself may: it cannot grant what it lacks."""
+
+
+class SessionStore(Protocol):
+    """Which channel is whose, remembered (:class:`database.session_store.SqlSessionStore`)."""
+
+    async def get(self, user_id: UserId, guild_id: str) -> str | None:
+        """The person's channel, or None."""
+        ...
+
+    async def put(self, user_id: UserId, guild_id: str, channel_id: str) -> None:
+        """Remember it, in place of an earlier one."""
+        ...
+
+    async def forget(self, user_id: UserId, guild_id: str) -> None:
+        """It is gone."""
+        ...
+
+
+class Studios:
+    """The private channels of one guild. Works from the gateway's cache; only making one asks Discord anything."""
+
+    def __init__(
+        self, *, client: discord.Client, guild_id: int, store: SessionStore, staff_role_ids: Collection[int] = ()
+    ) -> None:
+        self._client = client
+        self._guild_id = guild_id
+        self._store = store
+        self._staff_role_ids = frozenset(staff_role_ids)
+        self._known: dict[int, int] = {}
+        self._locks: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
+        self._category_lock = asyncio.Lock()
+
+    async def find(self, person_id: int) -> int | None:
+        """The person's channel if there is one, without asking Discord. Raises StoreUnavailable."""
+        known = self._known.get(person_id)
+        if known is None:
+            stored = await self._store.get(_user(person_id), str(self._guild_id))
+            known = int(stored) if stored else None
+        if known is not None and self._is_there(known, person_id):
+            self._known[person_id] = known
+            return known
+        return await self._adopt(person_id)
+
+    async def find_or_make(self, person: discord.abc.User, *, locale: str | None) -> int:
+        """The person's channel id. Raises StudioImpossible, StoreUnavailable, and what discord.py raises."""
+        lock = self._locks.setdefault(person.id, asyncio.Lock())
+        async with lock:  # two commands of one person make one channel
+            return await self.find(person.id) or await self._make(person, locale)
+
+    async def channel_gone(self, channel_id: int) -> None:
+        """Somebody deleted it, or a post there met nothing. The next request makes a new one."""
+        for person_id in [person for person, channel in self._known.items() if channel == channel_id]:
+            self._known.pop(person_id, None)
+            try:
+                await self._store.forget(_user(person_id), str(self._guild_id))
+            except StoreUnavailable as error:  # harmless: the row names a channel that is not there any more
+                _log.warning("a closed studio was not forgotten: %s", error)
+
+    async def channel_appeared(self, channel: discord.abc.GuildChannel) -> None:
+        """A create that the library repeated made two: remove the empty one that is nobody's studio."""
+        person_id = marked_person(channel) if isinstance(channel, discord.TextChannel) else None
+        if person_id is None or person_id in self._locks:  # being made right now: its maker looks for doubles itself
+            return
+        known = self._known.get(person_id)
+        if known is not None and known != channel.id and isinstance(channel, discord.TextChannel):
+            await self._remove_double(channel)
+
+    def _guild(self) -> discord.Guild:
+        guild = self._client.get_guild(self._guild_id)
+        # Before its GUILD_CREATE a guild has no roles, and the deny for @everyone could not be written.
+        if guild is None or guild.unavailable or guild.default_role is None:
+            raise StudioImpossible("guild_away")
+        return guild
+
+    def _is_there(self, channel_id: int, person_id: int) -> bool:
+        try:
+            guild = self._guild()
+        except StudioImpossible:
+            return True  # nobody can tell yet; the post will
+        channel = guild.get_channel(channel_id)
+        return isinstance(channel, discord.TextChannel) and is_private_for(channel, person_id)
+
+    async def _adopt(self, person_id: int) -> int | None:
+        """A channel that carries the person's mark: its row was lost, or the answer to its create."""
+        try:
+            guild = self._guild()
+        except StudioImpossible:
+            return None
+        return await self._adopt_from(guild.text_channels, person_id)
+
+    async def _adopt_from(self, channels: Sequence[discord.abc.GuildChannel], person_id: int) -> int | None:
+        # A mark alone proves nothing, anybody with Manage Channels can write one: it must be private and theirs.
+        own = [
+            channel for channel in channels
+            if isinstance(channel, discord.TextChannel)
+            and marked_person(channel) == person_id and is_private_for(channel, person_id)
+        ]  # fmt: skip
+        if not own:
+            return None
+        channel = min(own, key=lambda channel: channel.id)
+        await self._keep(person_id, channel.id)
+        for double in own:
+            if double is not channel:
+                await self._remove_double(double)
+        return channel.id
+
+    async def _keep(self, person_id: int, channel_id: int) -> None:
+        self._known[person_id] = channel_id
+        await self._store.put(_user(person_id), str(self._guild_id), str(channel_id))
+
+    async def _make(self, person: discord.abc.User, locale: str | None) -> int:
+        guild = self._guild()
+        self._check_permissions(guild)
+        try:
+            channel = await self._create(guild, person, locale)
+        except NETWORK_FAULTS as error:
+            if isinstance(error, discord.HTTPException) and error.status < 500:
+                raise _impossible(error) from error
+            return await self._after_doubt(guild, person, locale, error)
+        return await self._accept(guild, channel, person.id)
+
+    async def _after_doubt(
+        self, guild: discord.Guild, person: discord.abc.User, locale: str | None, error: Exception
+    ) -> int:
+        """The create may have happened: look before creating again, and create again once."""
+        _log.warning("the answer to making a studio was lost (%s); looking for it", type(error).__name__)
+        async with asyncio.timeout(MAKE_TIMEOUT):
+            channels = await guild.fetch_channels()
+        found = await self._adopt_from(channels, person.id)
+        if found is not None:
+            return found
+        return await self._accept(guild, await self._create(guild, person, locale), person.id)
+
+    async def _accept(self, guild: discord.Guild, channel: discord.TextChannel, person_id: int) -> int:
+        if not is_private_for(channel, person_id):
+            _log.error("the new studio %s is not private; removing it", channel.id)
+            async with asyncio.timeout(MAKE_TIMEOUT):
+                await channel.delete(reason="not private")
+            raise StudioImpossible("studio_not_private")
+        return await self._adopt_from([channel, *guild.text_channels], person_id) or channel.id
+
+    async def _create(self, guild: discord.Guild, person: discord.abc.User, locale: str | None) -> discord.TextChannel:
+        overwrites = self._overwrites(guild, person)
+        topic = f"{say('studio.topic', locale, name=person.display_name[:60])} [darkroom:{person.id}]"
+        for attempt in range(3):
+            category = await self._category(guild, skip=attempt)
+            try:
+                async with asyncio.timeout(MAKE_TIMEOUT):
+                    return await guild.create_text_channel(
+                        studio_name(person), category=category, overwrites=overwrites, topic=topic, reason="a studio"
+                    )
+            except discord.HTTPException as error:
+                if not _category_is_full(error):
+                    raise
+        raise StudioImpossible("guild_full")
+
+    async def _category(self, guild: discord.Guild, *, skip: int) -> discord.CategoryChannel:
+        """The first studio category with room (the ``skip`` first with room are full after all), made if there is none."""
+        async with self._category_lock:
+            name = say("studio.category", None)
+            named = {category.name: category for category in reversed(guild.categories)}
+            for number in range(1, 12):
+                wanted = name if number == 1 else f"{name} {number}"
+                category = named.get(wanted)
+                if category is None:
+                    return await self._make_category(guild, wanted)
+                if len(category.channels) < IN_CATEGORY_MAX:
+                    if skip == 0:
+                        return category
+                    skip -= 1
+            raise StudioImpossible("guild_full")
+
+    async def _make_category(self, guild: discord.Guild, name: str) -> discord.CategoryChannel:
+        overwrites = {
+            guild.default_role: discord.PermissionOverwrite(view_channel=False),
+            guild.me: discord.PermissionOverwrite(view_channel=True),
+        }
+        try:
+            async with asyncio.timeout(MAKE_TIMEOUT):
+                return await guild.create_category(name, overwrites=overwrites, reason="the studios")
+        except NETWORK_FAULTS as error:
+            if isinstance(error, discord.HTTPException) and error.status < 500:
+                raise
+            async with asyncio.timeout(MAKE_TIMEOUT):
+                channels = await guild.fetch_channels()
+            for channel in channels:
+                if isinstance(channel, discord.CategoryChannel) and channel.name == name:
+                    return channel
+            raise
+
+    def _overwrites(
+        self, guild: discord.Guild, person: discord.abc.User
+    ) -> dict[discord.Role | discord.Member | discord.Object, discord.PermissionOverwrite]:
+        mine = guild.me.guild_permissions
+        granted = discord.PermissionOverwrite(**{name: True for name in _WANTED if getattr(mine, name)})
+        overwrites: dict[discord.Role | discord.Member | discord.Object, discord.PermissionOverwrite] = {
+            guild.default_role: discord.PermissionOverwrite(view_channel=False),
+            guild.me: granted,
+            discord.Object(person.id, type=discord.Member): granted,  # as a member is how it would be sent anyway
+        }
+        for role_id in self._staff_role_ids:
+            role = guild.get_role(role_id)
+            if role is not None:
+                overwrites[role] = granted
+        return overwrites
+
+    def _check_permissions(self, guild: discord.Guild) -> None:
+        mine = guild.me.guild_permissions
+        missing = [title for name, title in _NEEDED.items() if not getattr(mine, name)]
+        if missing:
+            raise StudioImpossible("studio_forbidden", permissions=missing)
+
+    async def _remove_double(self, channel: discord.TextChannel) -> None:
+        if channel.last_message_id is not None:  # somebody wrote there: people sort that out, not a program
+            _log.warning("studio %s is a double, but it has messages; it stays", channel.id)
+            return
+        try:
+            async with asyncio.timeout(MAKE_TIMEOUT):
+                await channel.delete(reason="made twice")
+        except NETWORK_FAULTS as error:
+            _log.warning("the double studio %s could not be removed: %s", channel.id, error)
+
+
+def _user(person_id: int) -> UserId:
+    return UserId(f"discord:{person_id}")
+
+
+def marked_person(channel: discord.TextChannel) -> int | None:
+    """Whose mark the topic carries: the last one, since the person's name comes before it."""
+    marks = _MARK.findall(channel.topic or "")
+    return int(marks[-1]) if marks else None
+
+
+def is_private_for(channel: discord.TextChannel, person_id: int) -> bool:
+    """Whether @everyone, as a role, may not view it, and the person, as a member, may."""
+    everyone = channel.overwrites_for(channel.guild.default_role)
+    own = channel.overwrites_for(discord.Object(person_id, type=discord.Member))  # pyright: ignore[reportArgumentType]  matched by id and kind
+    return everyone.view_channel is False and own.view_channel is True
+
+
+def studio_name(person: discord.abc.User) -> str:
+    """``studio-`` and the person's name, as Discord takes channel names: lower case, no blanks, at most 100."""
+    slug = re.sub(r"[\W_]+", "-", person.display_name.lower()).strip("-")[:60]
+    return f"studio-{slug or person.id}"
+
+
+def _category_is_full(error: discord.HTTPException) -> bool:
+    return error.code == INVALID_BODY and "parent_id" in error.text
+
+
+def _impossible(error: discord.HTTPException) -> Exception:
+    if error.status == 403:
+        return StudioImpossible("studio_forbidden", permissions=["Manage Channels", "Manage Roles"])
+    if error.code == GUILD_FULL:
+        return StudioImpossible("guild_full")
+    return error
