@@ -104,6 +104,17 @@ class Desk:
             raise InvalidRequest("unknown_model", field="model", model=name, models=sorted(offers))
         return offers[name].fit(request, seed=self._draw_seed())
 
+    def check(self, request: Request) -> None:
+        """Whether some model here takes ``request``, before anything is prepared for it. Raises InvalidRequest."""
+        self._fit(request)
+
+    async def clear_waiting(self) -> int:
+        """Cancel every waiting job of everybody, as an admin asked; those being made go on. How many it were."""
+        jobs = await self._store.cancel_waiting(None)
+        for job in jobs:
+            self._feed.publish(JobCancelled(job=job))
+        return len(jobs)
+
     async def cancel(self, job_id: JobId, *, user_id: UserId) -> Job:
         """Stop this person's job: at once while it waits, as soon as the worker says so while it runs.
 
@@ -122,8 +133,12 @@ class Desk:
         if job is None or user_id not in (None, job.user_id):
             raise JobNotFound(job_id)
         if job.state is not JobState.QUEUED:
-            return JobStatus(job=job, progress=self._feed.progress_of(job_id), eta=self._running_eta(job))
+            return self.course(job)
         return self.outlook(job, await self._store.snapshot())
+
+    def course(self, job: Job) -> JobStatus:
+        """What is known of a job that does not wait, without asking the ledger."""
+        return JobStatus(job=job, progress=self._feed.progress_of(job.id), eta=self._running_eta(job))
 
     async def recent(self, user_id: UserId, *, limit: int = 12) -> list[Job]:
         """This person's newest jobs first."""
