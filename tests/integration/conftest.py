@@ -23,9 +23,7 @@ from jobs.estimate import Estimator
 from jobs.feed import Feed
 from jobs.job import Job, JobId, UserId
 from jobs.request import Request
-from tests.databases import database, database_url, migrated_file, migrated_template, open_again  # noqa: F401  fixtures
 from tests.fake_worker import FakeWorker
-from tests.postgres import postgres_server  # noqa: F401  fixture
 from workers.drivers.engine import EngineWorker, Patience
 from workers.inspection import PictureInspector
 from workers.pool import Pool
@@ -67,7 +65,7 @@ class Lab:
 
 
 @asynccontextmanager
-async def open_lab(database: Database, folder: Path, *workers: FakeWorker, policy: Policy = QUICK) -> AsyncIterator[Lab]:  # noqa: F811
+async def open_lab(database: Database, folder: Path, *workers: FakeWorker, policy: Policy = QUICK) -> AsyncIterator[Lab]:
     clock, feed, estimator = SystemClock(), Feed(), Estimator()
     store, pictures = SqlJobStore(database), FilePictureStore(folder / "pictures")
     async with aiohttp.ClientSession() as session:
@@ -104,7 +102,7 @@ async def fakes() -> AsyncIterator[Callable]:
 
 
 @pytest.fixture
-async def lab_of(database, tmp_path) -> AsyncIterator[Callable]:  # noqa: F811
+async def lab_of(database, tmp_path) -> AsyncIterator[Callable]:
     async with AsyncExitStack() as stack:
 
         async def make(*workers: FakeWorker, policy: Policy = QUICK) -> Lab:
