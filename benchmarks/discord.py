@@ -12,7 +12,7 @@ import time
 from typing import Any
 
 from benchmarks.processes import lab_with_fake_worker
-from tests.acceptance.lab import MEMBERS, Lab, eventually, is_picture
+from tests.acceptance.lab import MEMBERS, Lab, button, eventually, is_picture
 
 
 def percentile(values: list[float], share: float) -> float:
@@ -76,7 +76,7 @@ async def measure(*, quick: bool) -> dict[str, float]:
 async def _drained(lab: Lab) -> bool:
     async with lab.web.get(f"{lab.studio}/health") as answer:
         health = await answer.json()
-    return not health["waiting"] and not health["active"] and not health["to_post"]
+    return not health["queue_length"] and not any(button(m, "cancel") for m in await lab.everything())
 
 
 def main() -> None:

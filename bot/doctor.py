@@ -9,12 +9,11 @@ from enum import StrEnum
 from typing import Any
 
 import aiohttp
-from sqlalchemy.engine import make_url
-
 from bot.settings import Settings, SettingsError, read_settings
+from database.errors import DatabaseUrlInvalid
 from database.migrate import current, head
-from database.url import DatabaseUrlError, repaired
-from gateway.auth import BindingRefused, check_binding
+from database.url import read_url
+from gateway.auth import BindingRefused, KeysInvalid, check_binding, read_keys
 from jobs.errors import StoreUnavailable, WorkerFault
 from workers.drivers.engine import EngineWorker, Patience
 
@@ -110,9 +109,11 @@ def _storage(settings: Settings) -> list[Finding]:
 
 def _door(settings: Settings) -> list[Finding]:
     try:
-        check_binding(settings.http_host, settings.api_keys)
+        check_binding(settings.http_host, read_keys(settings.api_keys))
     except BindingRefused as error:
         return [_wrong(str(error), "Make a key with `darkroom key NAME`, or set HTTP_HOST=127.0.0.1.")]
+    except KeysInvalid as error:
+        return [_wrong(str(error), "Copy the whole line that `darkroom key NAME` printed.")]
     return [_right(f"The web page listens on {settings.http_host}:{settings.http_port}.")]
 
 
@@ -124,9 +125,9 @@ def _comfy(settings: Settings) -> list[Finding]:
 
 async def _database(settings: Settings) -> AsyncIterator[Finding]:
     try:
-        url = make_url(repaired(settings.ledger_url).url)
-    except (DatabaseUrlError, ValueError) as error:
-        yield _wrong(f"DATABASE_URL cannot be read: {error}", "Paste it as your provider gives it: postgresql://user:password@host/name")
+        url = read_url(settings.ledger_url).url
+    except DatabaseUrlInvalid as error:
+        yield _wrong(str(error), "Paste it as your provider gives it: postgresql://user:password@host/name")
         return
     if url.get_backend_name() == "sqlite":
         yield _sqlite_version(sqlite3.sqlite_version_info)

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import secrets
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -11,21 +12,31 @@ from importlib.metadata import version
 
 import aiohttp
 
+from bot.client import DarkroomBot, DiscordDoorError, DoorOptions, DoorParts
 from bot.clock import SystemClock, draw_seed, new_job_id
+from bot.discord_address import DiscordAddressError, apply_discord_address
 from bot.settings import Settings
 from database.engine import Database, open_database
+from database.errors import DatabaseError
 from database.fleet_memory import FleetMemory
 from database.job_store import SqlJobStore
 from database.migrate import migrate
 from database.outbox import SqlOutbox
 from database.picture_store import FilePictureStore
+from database.session_store import SqlSessionStore
 from flows.catalog import read_catalog
+from gateway.app import create_app
+from gateway.auth import ApiKey, BindingRefused, KeysInvalid, check_binding, read_keys
+from gateway.serve import serve as serve_web
+from gateway.settings import GatewaySettings
 from jobs.carrier import Carrier, Policy
 from jobs.desk import Desk
 from jobs.dispatcher import Dispatcher
+from jobs.errors import StoreUnavailable
 from jobs.estimate import Estimator
 from jobs.feed import Feed
 from jobs.ports import Worker
+from jobs.words import explain
 from workers.drivers.engine import EngineWorker
 from workers.inspection import PictureInspector
 from workers.pool import Pool
@@ -107,5 +118,93 @@ def _workers(settings: Settings, session: aiohttp.ClientSession) -> list[Worker]
 
 
 async def serve(settings: Settings, stop: asyncio.Event) -> int:
-    """Serve until ``stop``. Work under way stays with its workers and is taken up again at the next start."""
-    raise NotImplementedError
+    """Serve until ``stop``; 0 then. Work under way stays with its workers and is taken up again at the next start.
+
+    Raises HostError for what an operator has to mend before it can serve at all.
+    """
+    try:
+        keys = read_keys(settings.api_keys)
+        check_binding(settings.http_host, keys, settings.allowed_hosts)
+        apply_discord_address(settings.discord_api_url, settings.discord_token or "")
+        async with open_lab(settings) as lab:
+            await _serve_doors(lab, settings, keys, stop)
+    except (BindingRefused, KeysInvalid, DiscordAddressError, DatabaseError) as error:
+        raise HostError(str(error)) from error
+    except StoreUnavailable as error:
+        raise HostError(f"The database cannot be used: {error.details['reason']}. `darkroom doctor` says more.") from error
+    except DiscordDoorError as error:
+        raise HostError(explain(error, "en")) from error
+    except OSError as error:
+        raise HostError(f"{error.strerror or error} ({settings.http_host}:{settings.http_port}, {settings.storage})") from error
+    return 0
+
+
+async def _serve_doors(lab: Lab, settings: Settings, keys: tuple[ApiKey, ...], stop: asyncio.Event) -> None:
+    """Pool and doors in one TaskGroup: a core loop that fails ends the process loudly, and its supervisor starts it anew."""
+    if settings.comfy_urls:
+        _log.warning("COMFY_URLS is set, but this version does not drive ComfyUI yet: name `darkroom worker`s in WORKER_URLS")
+    try:
+        async with asyncio.TaskGroup() as group:
+            pool = group.create_task(lab.pool.run(), name="pool")
+            doors = [group.create_task(_serve_web(lab, settings, keys, stop), name="door: web")]
+            if settings.discord_token:
+                doors.append(group.create_task(_serve_discord(lab, settings, settings.discord_token, stop), name="door: discord"))
+            await asyncio.wait(doors)
+            pool.cancel()
+    except* (DiscordDoorError, OSError, HostError) as refusals:
+        raise refusals.exceptions[0] from None
+
+
+async def _serve_web(lab: Lab, settings: Settings, keys: tuple[ApiKey, ...], stop: asyncio.Event) -> None:
+    secret = await asyncio.to_thread(_session_secret, settings)
+    app = create_app(
+        desk=lab.desk,
+        feed=lab.feed,
+        pictures=lab.pictures,
+        fleet=lab.pool,
+        settings=GatewaySettings(
+            version=version("darkroom"),
+            host=settings.http_host,
+            allowed_hosts=settings.allowed_hosts,
+            keys=keys,
+            session_secret=secret,
+        ),
+    )
+    await serve_web(app, settings.http_host, settings.http_port, stop)
+
+
+def _session_secret(settings: Settings) -> bytes:
+    """What signs the page's cookies: kept beside the pictures, so that a restart signs nobody out."""
+    file = settings.storage / "session.secret"
+    with contextlib.suppress(FileExistsError):
+        handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "wb") as out:
+            out.write(secrets.token_bytes(32))
+    secret = file.read_bytes()
+    if len(secret) != 32:
+        raise HostError(f"{file} is damaged: remove it, and everybody signs in anew.")
+    return secret
+
+
+async def _serve_discord(lab: Lab, settings: Settings, token: str, stop: asyncio.Event) -> None:
+    assert settings.allowed_guild_id is not None  # read_settings refuses a token without it
+    bot = DarkroomBot(
+        DoorParts(
+            desk=lab.desk,
+            store=lab.store,
+            outbox=lab.outbox,
+            pictures=lab.pictures,
+            sessions=SqlSessionStore(lab.database),
+            fleet=lab.pool,
+            feed=lab.feed,
+            clock=SystemClock(),
+        ),
+        DoorOptions(
+            guild_id=settings.allowed_guild_id,
+            owner_ids=settings.owner_ids,
+            staff_role_ids=settings.staff_role_ids,
+            message_content=settings.message_content_intent,
+            commands_file=settings.storage / "commands.sha256",
+        ),
+    )
+    await bot.serve(token, stop)

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 _T = TypeVar("_T")
 
@@ -28,7 +28,7 @@ class Settings:
     staff_role_ids: frozenset[int] = frozenset()
     message_content_intent: bool = False
     database_url: str | None = field(default=None, repr=False)
-    sqlite_synchronous: str = "FULL"
+    sqlite_synchronous: Literal["FULL", "NORMAL"] = "FULL"
     storage: Path = Path("storage")
     worker_urls: tuple[str, ...] = ()
     worker_token: str | None = field(default=None, repr=False)
@@ -46,7 +46,7 @@ class Settings:
     @property
     def ledger_url(self) -> str:
         """The database of the jobs: ``DATABASE_URL``, else an SQLite file in the storage folder."""
-        return self.database_url or f"sqlite+aiosqlite:///{(self.storage / 'darkroom.sqlite3').as_posix()}"
+        return self.database_url or f"sqlite:///{(self.storage / 'darkroom.sqlite3').as_posix()}"
 
 
 def read_settings(values: Mapping[str, str | None]) -> Settings:
@@ -132,10 +132,11 @@ def _yes_or_no(text: str) -> bool:
     return known[text.lower()]
 
 
-def _synchronous(text: str) -> str:
-    if text.upper() not in ("FULL", "NORMAL"):
-        raise ValueError("is FULL (every answer survives a power cut) or NORMAL (faster).")
-    return text.upper()
+def _synchronous(text: str) -> Literal["FULL", "NORMAL"]:
+    match text.upper():
+        case "FULL" | "NORMAL" as known:
+            return known
+    raise ValueError("is FULL (every answer survives a power cut) or NORMAL (faster).")
 
 
 def _level(text: str) -> str:

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 from rehearsal.config import RehearsalConfig
-from tests.acceptance.lab import MEMBERS, Lab, Refused, eventually, is_failure, is_picture, open_lab, texts
+from tests.acceptance.lab import MEMBERS, Lab, Refused, button, eventually, is_failure, is_picture, open_lab, texts
 from tests.fake_worker import FakeWorker
 
 
@@ -62,14 +62,15 @@ class Kills:
 
 
 async def settle(lab: Lab) -> None:
-    """Wait until nothing waits, runs or is still to be posted."""
+    """Wait until nobody waits, every card is closed and no message comes any more."""
 
     async def is_quiet() -> bool:
-        before = len(await lab.everything())
+        before = await lab.everything()
         await asyncio.sleep(2)
         async with lab.web.get(f"{lab.studio}/health") as answer:
             health = await answer.json()
-        return not health["waiting"] and not health["active"] and not health["to_post"] and len(await lab.everything()) == before
+        after = await lab.everything()
+        return not health["queue_length"] and len(after) == len(before) and not any(button(m, "cancel") for m in after)
 
     await eventually(is_quiet, seconds=90, what="quiet")
 
