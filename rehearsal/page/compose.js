@@ -56,9 +56,8 @@ export class Composer {
     this.#field.disabled = !may;
     byId("attach").disabled = !may;
     byId("send").disabled = !may;
-    const name = channel?.name ?? "";
     this.#form.setAttribute("aria-label", say("write_as", { name: me ? nameOf(me) : "" }));
-    const words = may ? (name ? say("write", { name }) : say("dms_name", { name: nameOf(this.store.bot) })) : say("no_send", { name: me ? nameOf(me) : "" });
+    const words = may ? say("write", { name: this.store.nameOf(channel, "#") }) : say("no_send", { name: me ? nameOf(me) : "" });
     this.#field.setAttribute("aria-label", words);
     if (!this.#draft) this.#field.placeholder = channel ? words : "";
   }

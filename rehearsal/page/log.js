@@ -156,7 +156,7 @@ export class Log {
 
   #start() {
     const { channel } = this.store;
-    const title = channel ? say("start", { name: channel.name ?? nameOf(this.store.bot) }) : say("no_channels", { name: this.store.context().myName });
+    const title = channel ? say("start", { name: this.store.nameOf(channel, "#") }) : say("no_channels", { name: this.store.context().myName });
     return el("div", { class: "start", data: { row: "start" } }, el("p", { class: "title" }, title), channel?.topic && el("p", { class: "meta" }, channel.topic));
   }
 

@@ -24,7 +24,6 @@ function wordsOfPage() {
   root.lang = lang;
   for (const node of document.querySelectorAll("[data-say]")) node.textContent = say(node.dataset.say);
   for (const node of document.querySelectorAll("[data-label]")) node.setAttribute("aria-label", say(node.dataset.label));
-  for (const node of document.querySelectorAll("[data-hint]")) node.placeholder = say(node.dataset.hint);
   byId("people").dataset.add = say("add_person");
   if (/Mac|iP(hone|ad)/.test(navigator.platform)) document.querySelector("kbd").textContent = "⌘ K";
 }
@@ -134,11 +133,11 @@ class Page {
     const { store } = this;
     this.#place(false);
     if (news?.created && news.created.id !== store.channelId && news.created.type !== 4) {
-      const { id, name } = news.created;
-      toast(say("new_channel", { name: name ?? "" }), { act: () => this.open(id) });
+      const { id } = news.created;
+      toast(say("new_channel", { name: store.nameOf(news.created, "#") }), { act: () => this.open(id) });
     }
     if (news?.deleted && news.deleted.id === store.channelId) {
-      toast(say("gone", { name: news.deleted.name, member: nameOf(store.me) }));
+      toast(say("gone", { name: store.nameOf(news.deleted, "#"), member: nameOf(store.me) }));
       this.open(store.rooms[0]?.id);
     }
     const online = Boolean(store.state.application?.connected);
@@ -151,8 +150,8 @@ class Page {
     const { store } = this;
     const c = store.channel;
     byId("sign").textContent = c ? sign(c) : "";
-    byId("title").textContent = c ? (c.name ?? nameOf(store.bot)) : "";
-    const seen = c?.private ? say("seen_by", { names: viewers(c, store) }) : null;
+    byId("title").textContent = c ? store.nameOf(c) : "";
+    const seen = c?.private && c.type !== 1 ? say("seen_by", { names: viewers(c, store) }) : null;
     byId("topic").textContent = [seen, c?.topic].filter(Boolean).join(" · ");
     byId("topic").title = byId("topic").textContent;
     this.composer.sync();
@@ -174,7 +173,7 @@ class Page {
     const { as, channel } = this.store;
     const { n, pings } = as ? this.unread.total(as) : { n: 0, pings: 0 };
     const mark = pings ? `(${pings}) ` : n ? "• " : "";
-    document.title = `${mark}${channel ? `${sign(channel)} ${channel.name ?? ""} · ` : ""}${say("title")}`;
+    document.title = `${mark}${channel ? `${sign(channel)} ${this.store.nameOf(channel)} · ` : ""}${say("title")}`;
     const elsewhere = this.store.people.some((u) => this.unread.total(u.id).n);
     byId("menu-dot").hidden = !elsewhere;
   }
@@ -184,7 +183,7 @@ class Page {
     if (user !== store.as) return;
     const room = store.rooms.find((c) => c.id === message.channel_id);
     if (!room || (room.id === store.channelId && !document.hidden)) return;
-    const words = say("ping", { who: nameOf(message.author), name: nameOf(store.me), channel: room.name ?? "" });
+    const words = say("ping", { who: nameOf(message.author), name: nameOf(store.me), channel: store.nameOf(room, "#") });
     toast(words, { act: () => this.open(room.id) });
   }
 
@@ -214,7 +213,10 @@ class Page {
       } else if (e.key === "/" && !typing && !e.ctrlKey && !e.metaKey && !e.altKey) {
         e.preventDefault();
         this.composer.slash();
-      } else if (e.key === "Escape") this.drawer(false);
+      } else if (e.key === "Escape") {
+        this.drawer(false);
+        if (this.inspector.open) this.inspector.toggle(false);
+      }
     });
   }
 

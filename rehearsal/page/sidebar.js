@@ -89,7 +89,7 @@ export class Sidebar {
     const count = this.unread.of(as, c.id);
     const href = `?as=${encodeURIComponent(this.store.me.username)}&channel=${c.id}`;
     const here = c.id === channelId;
-    const name = c.name ?? nameOf(this.store.bot);
+    const name = this.store.nameOf(c);
     const props = { class: `room${count.n ? " fresh" : ""}${sign(c) === "↳" ? " thread" : ""}`, id: `room-${c.id}`, href, "aria-current": here ? "page" : null, data: { channel: c.id }, title: c.private ? say("private_to", { names: viewers(c, this.store) }) : null };
     return el("a", props, el("span", { class: "sign", "aria-hidden": "true" }, sign(c)), el("span", { class: "name" }, name), this.#badge(count));
   }

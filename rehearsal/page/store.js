@@ -68,6 +68,11 @@ export class Store extends EventTarget {
     return this.guild?.members.find((m) => m.user.id === id) ?? null;
   }
 
+  /** The name of a channel, that of the bot where one writes to it alone; as a sentence says it, with its #. */
+  nameOf(room, sign = "") {
+    return room.name ? sign + room.name : nameOf(this.bot);
+  }
+
   /** What drawing a message needs to know of the world. */
   context() {
     const roles = this.guild?.roles ?? [];

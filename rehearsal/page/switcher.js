@@ -31,7 +31,7 @@ export class Switcher {
   #all() {
     const { store } = this;
     const people = store.people.filter((u) => u.id !== store.as).map((u) => ({ mark: face(u), title: nameOf(u), note: about(u, store), go: () => this.play(u.id) }));
-    const rooms = store.rooms.filter((c) => c.id !== store.channelId).map((c) => ({ mark: el("span", { class: "sign" }, sign(c)), title: c.name ?? nameOf(store.bot), note: c.topic ?? "", go: () => this.open(c.id) }));
+    const rooms = store.rooms.filter((c) => c.id !== store.channelId).map((c) => ({ mark: el("span", { class: "sign" }, sign(c)), title: store.nameOf(c), note: c.topic ?? "", go: () => this.open(c.id) }));
     return [...people, ...rooms];
   }
 

@@ -82,7 +82,7 @@ def test_every_word_asked_for_exists_and_every_word_is_asked_for() -> None:
     page = (PAGE / "index.html").read_text()
     known = set(re.findall(r'\b([a-z][a-z0-9_]*): "', (PAGE / "words.js").read_text().split("\n  es: {")[0]))
     calls = " ".join(re.findall(r"\bsay\(((?:[^()]|\([^()]*\))*)", scripts))
-    asked = set(re.findall(r'"(\w+)"', calls)) | set(re.findall(r'data-(?:say|label|hint)="(\w+)"', page))
+    asked = set(re.findall(r'"(\w+)"', calls)) | set(re.findall(r'data-(?:say|label)="(\w+)"', page))
     assert asked - known == set()
     made = re.compile(r"^(type_\d+|parts|characters|.*_label)$")  # put together from a part of the key
     assert {key for key in known - asked if not made.match(key)} == set()

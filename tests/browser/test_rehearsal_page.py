@@ -460,6 +460,43 @@ async def test_plain_messages_go_out_and_the_next_of_the_same_person_is_grouped(
         await expect(page.locator("#say")).to_have_value("")
 
 
+async def test_someone_new_joins_and_is_played(stage: Stage) -> None:
+    async with stage.page() as page:
+        await page.get_by_role("button", name="Someone new").click()
+        form = page.get_by_role("dialog", name="Someone new")
+        await form.get_by_label("Name").fill("greta")
+        await form.get_by_label("Language").select_option("es-ES")
+        await form.get_by_role("button", name="Join").click()
+        await expect(page.get_by_role("button", name="greta")).to_have_attribute("aria-pressed", "true")
+        await page.locator("#say").fill("/")
+        await expect(page.get_by_role("option", name="/imagina")).to_be_visible()
+
+
+async def test_a_person_sends_a_picture_and_looks_at_it_alone(stage: Stage) -> None:
+    async with stage.page(f"?as=ada&channel={stage.channel('welcome')}") as page:
+        sent = {"name": "sea.png", "mimeType": "image/png", "buffer": picture("#05a", (200, 100))}
+        await page.locator("#picker").set_input_files([sent])
+        await expect(page.locator("#files")).to_contain_text("sea.png")
+        await page.locator("#say").fill("look")
+        await page.keyboard.press("Enter")
+        shown = page.locator(".msg", has_text="look").get_by_role("button", name="sea.png")
+        await shown.click()
+        await expect(page.locator("#lightbox img")).to_be_visible()
+        await page.keyboard.press("Escape")
+        await expect(shown).to_be_focused()
+
+
+async def test_a_member_writes_to_the_bot_alone(stage: Stage) -> None:
+    async with stage.page() as page:
+        await page.locator("#rooms").get_by_role("button", name="Rehearsal bot").click()
+        await expect(page.locator("#title")).to_have_text("Rehearsal bot")
+        await page.locator("#say").fill("hello")
+        await page.keyboard.press("Enter")
+        await expect(page.locator(".msg")).to_contain_text("hello")
+        await page.get_by_role("button", name="Bruno").click()
+        await expect(page.locator(".msg", has_text="hello")).to_have_count(0)
+
+
 async def test_the_page_finds_a_server_started_anew(chromium: Browser) -> None:
     context = await chromium.new_context(locale="en-US")
     page = await context.new_page()
