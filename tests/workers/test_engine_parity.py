@@ -12,7 +12,7 @@ pytest.importorskip("diffusers", reason="a host without the worker's packages ha
 import numpy as np
 import torch
 from diffusers import StableDiffusionPipeline
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from workers.engine import schedulers
@@ -130,8 +130,8 @@ def test_alone_it_equals_the_stock_pipeline(
 def test_in_company_it_equals_alone(family: StableDiffusion15, name: str, scheduler: str) -> None:
     wanted = [
         (0, spec(name, scheduler=scheduler, steps=5), 99),
-        (2, spec(name, scheduler=scheduler, steps=3, prompt=LONG, guidance=1.0, seed=8), 99),
-        (1, spec(name, scheduler=scheduler, steps=9, prompt="leaves early", seed=10), 1),
+        (2, spec(name, scheduler=scheduler, steps=3, prompt=LONG, guidance=6.0, seed=8), 99),
+        (1, spec(name, scheduler=scheduler, steps=9, prompt="leaves early", guidance=1.0, seed=10), 1),
     ]
     made = together(family, wanted)
     for (_, one, stays), state in zip(wanted, made, strict=True):
@@ -161,7 +161,13 @@ PATTERN = st.lists(
 
 @both_autoencoders
 @given(pattern=PATTERN)
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=8,
+    deadline=None,
+    derandomize=True,
+    phases=(Phase.explicit, Phase.generate),  # shrinking a failure would take minutes of denoising
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 def test_any_pattern_of_joining_and_leaving_changes_nothing(
     family: StableDiffusion15, name: str, pattern: list[tuple[int, dict[str, Any], int]]
 ) -> None:
