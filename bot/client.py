@@ -46,7 +46,7 @@ PERMISSIONS = discord.Permissions(
 
 
 class DiscordDoorError(DarkroomError):
-    """The Discord door cannot open, and trying again will not help. ``error.<code>`` in the catalogue says what to do."""
+    """The Discord door cannot open, and trying again will not help; its sentence says what to do."""
 
 
 class TokenRefused(DiscordDoorError):
@@ -67,7 +67,7 @@ class GatewayRefused(DiscordDoorError):
     """The gateway closed for good with another code."""
 
     def __init__(self, code: int) -> None:
-        super().__init__("gateway_refused", code=code)
+        super().__init__("gateway_refused", close_code=code)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +120,8 @@ class DarkroomBot(commands.Bot):
 
     def __init__(self, parts: DoorParts, options: DoorOptions) -> None:
         super().__init__(
-            command_prefix=commands.when_mentioned_or("!"),
+            # Without the intent "!" never arrives, and the library would warn at each start.
+            command_prefix=commands.when_mentioned_or("!") if options.message_content else commands.when_mentioned,
             intents=intents(message_content=options.message_content),
             help_command=None,
             tree_cls=KindTree,
@@ -142,6 +143,7 @@ class DarkroomBot(commands.Bot):
         self.scopes = CommandSync(tree=self.tree, guild_id=options.guild_id, memory=options.commands_file)
         self._buttons = (CancelButton, ClearAllButton)
         self._refusal: DiscordDoorError | None = None
+        self._closing = asyncio.Event()
         self._build_delivery()
 
     def _build_delivery(self) -> None:
@@ -162,30 +164,37 @@ class DarkroomBot(commands.Bot):
         )  # fmt: skip
 
     async def serve(self, token: str, stop: asyncio.Event) -> None:
-        """Log in, serve until ``stop``, close. An outage of Discord is waited for; only what an operator must mend is raised.
+        """Log in, serve until ``stop``, close. An outage of Discord is waited for.
 
         Raises TokenRefused, IntentMissing, GatewayRefused.
         """
         try:
-            if not await self._log_in(token, stop):
-                return
-            async with asyncio.TaskGroup() as group:
-                work = [
-                    group.create_task(self._follow_gateway(stop), name="discord: gateway"),
-                    group.create_task(self.keeper.run(), name="discord: cards"),
-                ]
-                poster = group.create_task(self.poster.run(stop), name="discord: poster")
-                await stop.wait()
-                await asyncio.wait({poster}, timeout=DRAIN)
-                for task in (*work, poster):
-                    task.cancel()
+            if await self._log_in(token, stop):
+                await self._run(stop)
         finally:
             await self.close()
         if self._refusal is not None:
             raise self._refusal
 
+    async def _run(self, stop: asyncio.Event) -> None:
+        async with asyncio.TaskGroup() as group:
+            work = [
+                group.create_task(self._close_at(stop), name="discord: stop"),
+                group.create_task(self._follow_gateway(), name="discord: gateway"),
+                group.create_task(self.keeper.run(), name="discord: cards"),
+            ]
+            poster = group.create_task(self.poster.run(self._closing), name="discord: poster")
+            await self._closing.wait()
+            await asyncio.wait({poster}, timeout=DRAIN)
+            for task in (*work, poster):
+                task.cancel()
+
+    async def _close_at(self, stop: asyncio.Event) -> None:
+        await stop.wait()
+        self._closing.set()
+
     async def _log_in(self, token: str, stop: asyncio.Event) -> bool:
-        """True once logged in; False when ``stop`` came first. Discord may be away at the start as at any other time."""
+        """True once logged in; False when ``stop`` came first. Discord may be away at the start, too."""
         delay = 1.0
         while not stop.is_set():
             try:
@@ -208,7 +217,7 @@ class DarkroomBot(commands.Bot):
         self.http.clear()
         self.http.connector = discord.utils.MISSING
 
-    async def _follow_gateway(self, stop: asyncio.Event) -> None:
+    async def _follow_gateway(self) -> None:
         try:
             await self.connect()
         except discord.PrivilegedIntentsRequired:
@@ -216,7 +225,7 @@ class DarkroomBot(commands.Bot):
         except discord.ConnectionClosed as error:
             self._refusal = TokenRefused() if error.code == 4004 else GatewayRefused(error.code or 0)
         finally:
-            stop.set()  # without its gateway the door is closed; the host decides what that means for the others
+            self._closing.set()
 
     async def setup_hook(self) -> None:
         """Build the features. Runs after each login that was refused half-way, so it must not mind a second time."""
@@ -290,6 +299,26 @@ class DarkroomBot(commands.Bot):
         await self.studios.channel_gone(int(place.channel_id))
 
 
+async def keep_serving(parts: DoorParts, options: DoorOptions, token: str, stop: asyncio.Event) -> None:
+    """The Discord door until ``stop``: a client that a bug or a broken event ended is replaced by a new one.
+
+    Raises TokenRefused, IntentMissing, GatewayRefused: what only an operator can mend.
+    """
+    delay = 1.0
+    while not stop.is_set():
+        started = parts.clock.monotonic()
+        try:
+            await DarkroomBot(parts, options).serve(token, stop)
+        except DiscordDoorError:
+            raise
+        except Exception:  # noqa: BLE001  discord.py ends a client on any event it cannot read; the others' doors stay open
+            _log.exception("the Discord client ended; a new one starts in %.0f s", delay)
+        if parts.clock.monotonic() - started > 300:
+            delay = 1.0
+        await _pause(stop, delay)
+        delay = min(delay * 2, 60.0)  # 1,000 identifies a day, then Discord resets the token
+
+
 def intents(*, message_content: bool) -> discord.Intents:
     """The fewest: guilds for channels and roles, messages for the admins' commands."""
     wanted = discord.Intents.none()
@@ -315,4 +344,5 @@ async def _pause(stop: asyncio.Event, seconds: float) -> None:
 
 __all__ = [
     "DarkroomBot", "DiscordDoorError", "DoorOptions", "DoorParts", "GatewayRefused", "IntentMissing", "TokenRefused",
+    "keep_serving",
 ]  # fmt: skip

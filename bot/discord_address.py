@@ -45,7 +45,7 @@ def apply_discord_address(url: str | None, token: str) -> None:
     origin = f"{parts.scheme}://{parts.netloc}"
     Route.BASE = f"{origin}/api/v{INTERNAL_API_VERSION}"
     DiscordWebSocket.DEFAULT_GATEWAY = yarl.URL(f"{'wss' if parts.scheme == 'https' else 'ws'}://{parts.netloc}/")
-    Asset.BASE = origin
+    Asset.BASE = origin  # pyright: ignore[reportAttributeAccessIssue]  typed as the one literal it has
     _log.warning("Discord is taken from %s (DISCORD_API_URL)", origin)
 
 

@@ -19,9 +19,7 @@ from jobs.ports import Clock, Delivery, Outbox
 _log = logging.getLogger(__name__)
 
 SEND_TIMEOUT = 45.0
-"""Seconds for one delivery. Under half a lease: whoever takes the row over reads back only after this request is dead."""
-
-LEASE = 2 * SEND_TIMEOUT + 10.0
+"""Seconds for one delivery. Under half a lease: who takes the row over reads back only after this request is dead."""
 
 POLL = 1.5
 """Seconds between looks at the outbox when no fact woke the loop: rows that come due, and other hosts' rows."""
@@ -98,9 +96,10 @@ class Poster:
         self._poll = poll
         self._lanes: dict[str, deque[_InHand]] = {}
         self._wake = asyncio.Event()
+        self._stopping = False
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Deliver until ``stop``; then let what is being sent end (at most a few seconds, by the caller's timeout)."""
+        """Deliver until ``stop``; then end what is being sent and give the other rows back."""
         async with asyncio.TaskGroup() as group:
             listener = group.create_task(self._listen(), name="poster: facts")
             stopper = group.create_task(self._wake_at(stop), name="poster: stop")
@@ -109,6 +108,7 @@ class Poster:
                 taken = await self._take(group)
                 if not taken:
                     await self._nap()
+            self._stopping = True
             listener.cancel()
             stopper.cancel()
 
@@ -164,8 +164,9 @@ class Poster:
 
     async def _settle(self, row: _InHand) -> None:
         # A lane that was slow may come to a row too late to finish within its lease: somebody else would post it too.
-        if self._clock.monotonic() - row.taken_at > self._lease - self._send_timeout - 5:
-            outcome: Outcome = TryLater(reason="the channel was slow", after=0.0)
+        late = self._clock.monotonic() - row.taken_at > self._lease - self._send_timeout - 5
+        if late or self._stopping:
+            outcome: Outcome = TryLater(reason="not tried: no time left", after=0.0)
         else:
             outcome = await self._deliver(row.delivery)
         try:
@@ -196,7 +197,7 @@ class Poster:
             case TryLater(reason=reason, patient=False) if delivery.attempts >= TRIES_MAX:
                 await self._give_up(delivery, reason)
             case TryLater(reason=reason, after=after):
-                delay = backoff(delivery.attempts) if after is None else after
+                delay = backoff(delivery.attempts - 1) if after is None else after
                 await self._outbox.later(delivery, delay_seconds=delay, reason=reason)
             case Hopeless(reason=reason):
                 await self._give_up(delivery, reason)

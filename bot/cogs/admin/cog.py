@@ -130,6 +130,8 @@ def _name(name: str) -> str:
 
 
 async def _reply(ctx: Context, text: str, *, view: discord.ui.View | None = None) -> None:
-    options = {} if view is None else {"view": view}
     async with asyncio.timeout(REPLY_TIMEOUT):
-        await ctx.reply(text, mention_author=False, **options)
+        if view is None:
+            await ctx.reply(text, mention_author=False)
+        else:
+            await ctx.reply(text, mention_author=False, view=view)

@@ -82,7 +82,7 @@ class CommandSync:
 
     def _recall(self) -> tuple[str, str | None]:
         try:
-            stored = json.loads((self._memory or Path(".")).read_text(encoding="utf-8")) if self._memory else {}
+            stored = json.loads(self._memory.read_text(encoding="utf-8")) if self._memory else {}
             return ("global" if stored.get("scope") == "global" else "guild"), stored.get("hash")
         except (OSError, ValueError, AttributeError):
             return "guild", None

@@ -1,4 +1,4 @@
-"""What a member typed, as a request: every fault is named here, in words, since Discord's own limits say nothing kind."""
+"""What a member typed, as a request. Every fault is named here: what Discord refuses, it refuses unkindly."""
 
 import re
 from collections.abc import Mapping
@@ -18,14 +18,22 @@ CHOICES_MAX = 25
 
 
 def read_request(
-    *, prompt: str, model: str | None, size: str | None, steps: int | None, seed: str | None, offers: Mapping[str, ModelOffer], usual: str
+    *,
+    prompt: str,
+    model: str | None,
+    size: str | None,
+    steps: int | None,
+    seed: str | None,
+    offers: Mapping[str, ModelOffer],
+    usual: str,
 ) -> Request:
     """The request of these options. ``offers`` are for the limits in the sentences, ``usual`` names the default model.
 
     Raises InvalidRequest, naming the field.
     """
     width, height = _read_size(size)
-    values = {"prompt": prompt, "model": model or None, "width": width, "height": height, "steps": steps, "seed": _seed(seed)}
+    values: dict[str, Any] = {"prompt": prompt, "model": model or None, "steps": steps, "seed": _read_seed(seed)}
+    values |= {"width": width, "height": height}
     try:
         return Request.model_validate(values)
     except ValidationError as error:
@@ -41,7 +49,7 @@ def _read_size(size: str | None) -> tuple[int | None, int | None]:
     return int(match[1]), int(match[2])
 
 
-def _seed(seed: str | None) -> int | None:
+def _read_seed(seed: str | None) -> int | None:
     if seed is None or not seed.strip():
         return None
     match = _WHOLE.fullmatch(seed)

@@ -22,7 +22,7 @@ from jobs.words import say
 _OPTIONS = ("prompt", "model", "size", "steps", "seed")
 
 SUBMIT_TIMEOUT = 60.0
-"""Seconds for the ledger's commit. Past Discord's 3 s the answer is deferred; past this the person is told to try again."""
+"""Seconds for the ledger's commit; past them the person is told to try again."""
 
 
 class ImagineCog(commands.Cog):
@@ -81,7 +81,9 @@ class ImagineCog(commands.Cog):
         """Models whose name or title holds what was typed; from memory, since nobody waits for a network here."""
         wanted = current.strip().lower()
         offers = [
-            offer for offer in self._fleet.offers().values() if wanted in offer.name.lower() or wanted in offer.title.lower()
+            offer
+            for offer in self._fleet.offers().values()
+            if wanted in offer.name.lower() or wanted in offer.title.lower()
         ]
         usual = self._fleet.default_model
         offers.sort(key=lambda offer: (offer.name != usual, offer.name.lower()))

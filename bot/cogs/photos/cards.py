@@ -111,7 +111,8 @@ def _waiting(outlook: Outlook, locale: str | None) -> list[ui.Item[Any]]:
     about = say("photo.order", locale, model=shown(order.model, limit=100), size=size, n=order.steps)
     lines = [_ready_line(outlook, locale), outlook.note or _cause(outlook.status, locale)]
     middle = "\n".join(line for line in lines if line)
-    parts: list[ui.Item[Any]] = [ui.TextDisplay(f"**{say('card.title', locale)}**\n{_place_line(outlook.status, locale)}")]
+    title = f"**{say('card.title', locale)}**\n{_place_line(outlook.status, locale)}"
+    parts: list[ui.Item[Any]] = [ui.TextDisplay(title)]
     if middle:
         parts.append(ui.TextDisplay(middle))
     parts.append(ui.TextDisplay(f"-# {shown(order.prompt)}\n-# {about}"))
@@ -140,7 +141,11 @@ def _running(outlook: Outlook, locale: str | None) -> list[ui.Item[Any]]:
 
 def _cancel_row(job: Job, locale: str | None) -> list[ui.Item[Any]]:
     # Once it was asked for, another press could only say so again.
-    return [] if job.cancel_requested else [ui.ActionRow(CancelButton(job.id, locale))]
+    if job.cancel_requested:
+        return []
+    row: ui.ActionRow[Any] = ui.ActionRow()
+    row.add_item(CancelButton(job.id, locale))
+    return [row]
 
 
 def _place_line(status: JobStatus, locale: str | None) -> str:

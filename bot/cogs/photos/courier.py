@@ -40,6 +40,9 @@ READ_BACK_MAX = 1000
 FILE_LIMIT = 10 * 1024 * 1024
 """Bytes, where the guild's own limit is not known (Discord's reference page; boosts raise it)."""
 
+SURE_LIMIT = 8 * 1024 * 1024
+"""Bytes of a second try after a refusal: under every limit that Discord has had since 2017."""
+
 
 class DiscordCourier:
     """The :class:`bot.poster.Courier` over discord.py."""
@@ -113,30 +116,41 @@ class DiscordCourier:
         sight = await self._memory.look(delivery.job_id)
         if sight is None:
             return Hopeless(reason="no such job")
-        message = await self._send(delivery, cards.card(sight.outlook, marker=_marker(delivery)), _files(sight), silent=True)
+        view = cards.card(sight.outlook, marker=_marker(delivery))
+        message = await self._send(delivery, view, _files(sight), silent=True)
         self._memory.memo(delivery.job_id).shown = sight.fingerprint
         return Posted(message_id=str(message.id))
 
     async def _post_picture(self, delivery: Delivery, job: Job) -> Outcome:
-        marker = _marker(delivery)
         try:
             originals = [await self._pictures.read(picture.sha256) for picture in job.pictures]
         except FileNotFoundError:
             originals = []
         if not originals:
-            message = await self._send(delivery, cards.lost_picture(job, marker=marker), [], mentions=_owner(job))
+            message = await self._send(delivery, cards.lost_picture(job, marker=_marker(delivery)), [], mentions=_owner(job))
             return Posted(message_id=str(message.id))
-        limit = self._file_limit(delivery.place)
+        try:
+            message = await self._send_picture(delivery, job, originals, limit=self._file_limit(delivery.place))
+        except discord.HTTPException as error:
+            if error.status != 413 and error.code != TOO_LARGE:
+                raise
+            # The limit that Discord tells of is sometimes higher than the one it holds.
+            message = await self._send_picture(delivery, job, originals, limit=SURE_LIMIT)
+        return Posted(message_id=str(message.id))
+
+    async def _send_picture(
+        self, delivery: Delivery, job: Job, originals: list[bytes], *, limit: int
+    ) -> discord.Message:
         smaller = any(len(data) > limit for data in originals)
         if smaller:  # encoding takes a second of CPU: not on the loop
             originals = [await asyncio.to_thread(shrink, data, limit) for data in originals]
+        ending = "jpg" if smaller else "png"
         files = [
-            discord.File(io.BytesIO(data), filename=_file_name(delivery, index, "jpg" if smaller else "png"))
+            discord.File(io.BytesIO(data), filename=_file_name(delivery, index, ending))
             for index, data in enumerate(originals)
         ]
-        view = cards.picture(job, [file.filename for file in files], marker=marker, smaller=smaller)
-        message = await self._send(delivery, view, files, mentions=_owner(job))
-        return Posted(message_id=str(message.id))
+        view = cards.picture(job, [file.filename for file in files], marker=_marker(delivery), smaller=smaller)
+        return await self._send(delivery, view, files, mentions=_owner(job))
 
     async def _post_failure(self, delivery: Delivery, job: Job, card_id: int | None) -> Outcome:
         options: dict[str, Any] = {}
@@ -233,7 +247,7 @@ def _snowflake(message_id: str | None) -> int | None:
 
 def is_marked(message: discord.Message, delivery: Delivery) -> bool:
     """Whether a message of ours is this delivery: by its file's name, or by its first component's id."""
-    if any(component.id == _marker(delivery) for component in message.components):
+    if any(getattr(component, "id", None) == _marker(delivery) for component in message.components):
         return True
     return any(f"/{delivery.id}." in item.media.url for item in _gallery_items(message.components))
 

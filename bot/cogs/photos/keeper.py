@@ -31,7 +31,7 @@ LOOK_EVERY = 3.0
 """Seconds between two readings of the queue, for everybody's place at once."""
 
 TAKE_UP_EVERY = 30.0
-"""Seconds between two searches for unfinished jobs that no event told of: other hosts' jobs, and those before a restart."""
+"""Seconds between two searches for unfinished jobs that no event told of: from before a restart, or other hosts'."""
 
 BREATH = 0.2
 

@@ -12,17 +12,13 @@ from jobs.job import Job, JobId, JobState, UserId
 from jobs.words import say
 
 
-class CancelButton(
-    KindItem,
-    template=r"job:(?P<job>[A-Za-z0-9_-]{1,64}):cancel:0",
-):
+class CancelButton(KindItem, template=r"job:(?P<job>[A-Za-z0-9_-]{1,64}):cancel:0"):
     """Stops the job of its card, for its owner only; pressing it twice does what pressing it once does."""
 
     def __init__(self, job_id: JobId, locale: str | None) -> None:
+        label = say("verb.cancel", locale)
         super().__init__(
-            discord.ui.Button(
-                style=discord.ButtonStyle.secondary, label=say("verb.cancel", locale), custom_id=f"job:{job_id}:cancel:0"
-            )
+            discord.ui.Button(style=discord.ButtonStyle.secondary, label=label, custom_id=f"job:{job_id}:cancel:0")
         )
         self._job_id = job_id
 

@@ -192,7 +192,7 @@ class Studios:
         raise StudioImpossible("guild_full")
 
     async def _category(self, guild: discord.Guild, *, skip: int) -> discord.CategoryChannel:
-        """The first studio category with room (the ``skip`` first with room are full after all), made if there is none."""
+        """The first studio category with room, made if there is none; ``skip`` of them proved to be full after all."""
         async with self._category_lock:
             name = say("studio.category", None)
             named = {category.name: category for category in reversed(guild.categories)}

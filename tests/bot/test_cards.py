@@ -1,0 +1,162 @@
+"""What cards say, in both languages, within their limits, whatever the prompt is made of."""
+
+from datetime import timedelta
+
+import pytest
+
+from bot.cogs.photos import cards
+from bot.cogs.photos.cards import Outlook
+from bot.cogs.photos.memory import fingerprint, marker_of, preview_type
+from bot.cogs.photos.text import cut, shown
+from jobs.desk import Why
+from jobs.events import JobProgressed
+from jobs.job import Failure, JobState
+from jobs.ports import DeliveryKind
+from tests.bot.asking import NOW, done, job, status
+from tests.bot.conftest import buttons, gallery, parts_of, texts
+
+WORST = "@everyone <@42> [x](http://y) **b** `c` ||s|| <#1> \\ ~~z~~ " * 40
+
+
+def message(view) -> dict:
+    return {"components": view.to_components()}
+
+
+def progress(step: int = 12, **known) -> JobProgressed:
+    return JobProgressed(job_id=job().id, step=step, total_steps=20, elapsed=3.0, eta=2.0, worker="gpu1", **known)
+
+
+def every_card(locale: str, prompt: str) -> list[dict]:
+    waiting = status(job(locale=locale, prompt=prompt), position=3, why=Why(code="fair", details={"n": 2}))
+    failed = job(JobState.FAILED, locale=locale, prompt=prompt, failure=Failure(code="run_refused", details={"detail": WORST}))
+    running = status(job(JobState.RUNNING, locale=locale, prompt=prompt), progress=progress())
+    outlooks = [
+        Outlook(status=waiting, ready_at=NOW),
+        Outlook(status=running, preview="preview-12.webp", ready_at=NOW),
+        Outlook(status=running, late=True),
+        Outlook(status=status(failed)),
+        Outlook(status=status(job(JobState.CANCELLED, locale=locale, prompt=prompt), progress=progress())),
+        Outlook(status=status(done(locale=locale, prompt=prompt))),
+    ]
+    shown_cards = [message(cards.card(outlook, marker=5)) for outlook in outlooks]
+    return [*shown_cards, message(cards.picture(done(locale=locale, prompt=prompt), ["x.png"], marker=5))]
+
+
+@pytest.mark.parametrize("locale", ["en-US", "es-419"])
+@pytest.mark.parametrize("prompt", ["a lighthouse", WORST, "🦊" * 2000, "x" * 2000])
+def test_every_card_stays_within_its_limits(locale, prompt):
+    for card in every_card(locale, prompt):
+        assert len(parts_of(card)) <= 20
+        assert len(texts(card)) <= 1200
+        for part in parts_of(card):
+            assert len(part.get("custom_id", "")) <= 100
+            for item in part.get("items", []):
+                assert len(item["description"]) <= 1024
+
+
+@pytest.mark.parametrize("locale", ["en-US", "es-ES"])
+def test_no_card_calls_anybody_but_its_owner(locale):
+    for card in every_card(locale, WORST):
+        text = texts(card)
+        assert "@everyone" not in text
+        assert text.count("<@42>") - text.count("\\<@42>") <= 1
+        assert "**b**" not in text
+
+
+def test_cards_speak_the_language_of_the_request():
+    english, spanish = every_card("en-GB", "a fox"), every_card("es-ES", "a fox")
+    assert "Waiting, number **3** in the queue" in texts(english[0])
+    assert "En espera, número **3** en la cola" in texts(spanish[0])
+    assert "2 people who used less time go first." in texts(english[0])
+    for one, other in zip(english, spanish, strict=True):
+        assert texts(one) != texts(other)
+
+
+def test_waiting_card_has_place_time_prompt_and_a_cancel_button_and_a_grey_bar():
+    waiting = status(job(), position=1, why=Why(code="next"))
+    card = message(cards.card(Outlook(status=waiting, ready_at=NOW), marker=5))
+    assert f"<t:{int(NOW.timestamp())}:R>" in texts(card)
+    assert "house · 128×96 · 20 steps" in texts(card)
+    assert buttons(card) == [f"job:{job().id}:cancel:0"]
+    assert card["components"][0]["accent_color"] == 0x87776C
+    assert card["components"][0]["id"] == 5
+
+
+def test_running_card_shows_step_and_preview_and_without_one_a_meter():
+    running = status(job(JobState.RUNNING), progress=progress(10))
+    with_preview = message(cards.card(Outlook(status=running, preview="preview-10.png"), marker=5))
+    assert "Step **10** of 20" in texts(with_preview)
+    assert gallery(with_preview) == ["attachment://preview-10.png"]
+    assert "▰" not in texts(with_preview)
+    assert "▰▰▰▰▰▱▱▱▱▱" in texts(message(cards.card(Outlook(status=running), marker=5)))
+
+
+def test_a_card_whose_cancel_was_asked_says_so_and_has_no_button():
+    stopping = status(job(JobState.RUNNING, cancel_requested=True), progress=progress())
+    card = message(cards.card(Outlook(status=stopping, ready_at=NOW), marker=5))
+    assert "Stopping it now." in texts(card)
+    assert buttons(card) == []
+
+
+def test_a_cancelled_card_tells_the_step_where_it_stopped():
+    stopped = status(job(JobState.CANCELLED), progress=progress(12))
+    assert "You stopped it at step 12 of 20" in texts(message(cards.card(Outlook(status=stopped), marker=5)))
+    early = status(job(JobState.CANCELLED))
+    assert "Cancelled before it started." in texts(message(cards.card(Outlook(status=early), marker=5)))
+
+
+def test_a_failed_card_names_the_cause_and_that_nothing_is_lost():
+    failed = job(JobState.FAILED, failure=Failure(code="workers_lost", details={"n": 5}))
+    card = message(cards.card(Outlook(status=status(failed)), marker=5))
+    assert "went away 5 times" in texts(card)
+    assert "not counted against you" in texts(card)
+    assert card["components"][0]["accent_color"] == 0xFF9C90
+
+
+def test_a_done_card_shrinks_to_one_line():
+    card = message(cards.card(Outlook(status=status(done())), marker=5))
+    assert texts(card) == "-# ✓ Done in 25 s, below."
+    assert len(parts_of(card)) == 1
+
+
+def test_the_picture_message_has_facts_and_an_alternative_text():
+    made = message(cards.picture(done(prompt="a fox"), ["abc.png"], marker=5))
+    assert "seed 7 · house" in texts(made)
+    assert "128×96 · 20 steps · 6.2 s · shared with 3" in texts(made)
+    (part,) = [part for part in parts_of(made) if part["type"] == 12]
+    assert part["items"][0]["description"] == "a fox. Photo, 128 by 96."
+    assert buttons(made) == []
+
+
+def test_prompts_are_shown_on_one_line_cut_at_a_word_and_escaped():
+    assert shown("# heading\n- list") == "\\# heading - list"
+    assert shown("1. first") == "1\\. first"
+    assert shown("film-grain, 35 mm") == "film-grain, 35 mm"
+    assert shown("@here") == "@\u200bhere"
+    assert cut("one two three", 9) == "one two…"
+    assert cut("onetwothree", 9) == "onetwoth…"
+
+
+def test_only_pictures_of_a_sane_size_are_previews():
+    assert preview_type(b"\x89PNG\r\n\x1a\n" + bytes(9)) == "png"
+    assert preview_type(b"RIFF0000WEBPVP8 ") == "webp"
+    assert preview_type(b"<html>") is None
+    assert preview_type(b"\x89PNG\r\n\x1a\n" + bytes(70_000)) is None
+
+
+def test_an_edit_is_worth_it_only_when_something_can_be_seen():
+    def at(step: int):
+        return fingerprint(Outlook(status=status(job(JobState.RUNNING), progress=progress(step))))
+
+    assert at(6) == at(7)
+    assert at(6) != at(11)
+    moved = Outlook(status=status(job(), position=2))
+    assert fingerprint(moved) != fingerprint(Outlook(status=status(job(), position=1)))
+    later = Outlook(status=status(job(), position=2), ready_at=NOW + timedelta(seconds=30))
+    assert fingerprint(later) != fingerprint(moved)
+
+
+def test_markers_differ_between_deliveries_and_fit_discords_component_ids():
+    made = {marker_of(job().id, 1, kind) for kind in DeliveryKind} | {marker_of(job().id, 2, DeliveryKind.CARD)}
+    assert len(made) == len(DeliveryKind) + 1
+    assert all(0 < marker < 2**31 for marker in made)
