@@ -53,7 +53,8 @@ async def serve(config: RehearsalConfig, info_file: Path | None) -> None:
         if info_file is not None:
             text = json.dumps(info, indent=2)
             await asyncio.to_thread(info_file.write_text, text)
-        print(f"rehearsal  {info['page']}\napi        {info['api']}\ntoken      {info['token']}", flush=True)
+        sys.stdout.write(f"rehearsal  {info['page']}\napi        {info['api']}\ntoken      {info['token']}\n")
+        sys.stdout.flush()
         await stop.wait()
 
 
@@ -64,7 +65,7 @@ def main() -> int:
         try:
             asyncio.run(serve(config, info_file))
         except OSError as error:
-            print(f"The rehearsal cannot listen on {config.host}:{config.port}: {error.strerror}.", file=sys.stderr)
+            sys.stderr.write(f"The rehearsal cannot listen on {config.host}:{config.port}: {error.strerror}.\n")
             return 1
     return 0
 

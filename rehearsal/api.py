@@ -1,4 +1,7 @@
-"""The way of a REST request: body, token, faults, limits, handler, answer, record. Routes are a table; unknown ones are errors."""
+"""The way of a REST request: body, token, faults, limits, handler, answer, record.
+
+Routes are a table; a route that is not in it is an error, and is remembered as one.
+"""
 
 from __future__ import annotations
 
@@ -134,7 +137,7 @@ class Api:
         response = self._response(answer)
         if order.before:
             await asyncio.sleep(0.05)
-        self._record(call, request, answer, time.perf_counter() - began)
+        self._record(call, request, response, time.perf_counter() - began)
         if cut is not None:
             return await self._cut(cut, request, response)
         if order.after:
@@ -253,8 +256,8 @@ class Api:
         body = json.dumps(answer.body, separators=(",", ":")).encode()
         return web.Response(body=body, status=answer.status, headers=headers)
 
-    def _record(self, call: Call, request: web.Request, answer: Answer, seconds: float) -> None:
-        text = answer.text or ("" if answer.status == 204 else json.dumps(answer.body, separators=(",", ":")))
+    def _record(self, call: Call, request: web.Request, response: web.Response, seconds: float) -> None:
+        text = response.body.decode() if isinstance(response.body, bytes) else ""
         record = {
             "method": call.method,
             "path": call.path,
@@ -264,7 +267,7 @@ class Api:
             "reason": call.reason,
             "body": RawJson(call.raw),
             "files": [{"name": f.filename, "size": f.size, "sha256": f.digest} for f in call.files.values()],
-            "status": answer.status,
+            "status": response.status,
             "answer": RawJson(text),
             "ms": round(seconds * 1000, 2),
             "at": self._twin.clock.iso(),
@@ -272,7 +275,7 @@ class Api:
         self._twin.recorder.add("rest", record)
 
 
-class Limited(DiscordError):
+class Limited(DiscordError):  # noqa: N818 raised as an answer, not as a failure
     """A handler found a limit that no header tells of."""
 
     def __init__(self, refusal: Refusal) -> None:

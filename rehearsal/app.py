@@ -29,6 +29,17 @@ from rehearsal.world import World
 PAGE = Path(__file__).parent / "page"
 MOST_BYTES = 256 << 20
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
+CSP = "; ".join(
+    (
+        "default-src 'none'",
+        *(f"{kind}-src 'self'" for kind in ("script", "style", "connect", "font", "manifest", "worker")),
+        "img-src 'self' blob:",
+        "media-src 'self' blob:",
+        "base-uri 'none'",
+        "form-action 'self'",
+        "frame-ancestors 'none'",
+    )
+)
 _TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".webp": "image/webp"}
 
 
@@ -56,7 +67,7 @@ async def only_loopback(request: web.Request, handler: Any) -> web.StreamRespons
 async def _root(request: web.Request) -> web.StreamResponse:
     if request.headers.get("Upgrade", "").lower() == "websocket":
         return await request.app[TWIN].gateway.handle(request)
-    raise web.HTTPFound("/page/")
+    raise web.HTTPFound("/page/" + (f"?{request.query_string}" if request.query_string else ""))
 
 
 async def _page(request: web.Request) -> web.StreamResponse:
@@ -67,8 +78,7 @@ async def _page(request: web.Request) -> web.StreamResponse:
     headers = {
         "Cache-Control": "no-cache",
         "X-Content-Type-Options": "nosniff",
-        "Content-Security-Policy": "default-src 'self'; img-src 'self' data: blob:; media-src 'self' blob:; "
-        "frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
+        "Content-Security-Policy": CSP,
     }
     if path.suffix in _TYPES:
         headers["Content-Type"] = _TYPES[path.suffix]

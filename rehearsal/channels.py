@@ -44,7 +44,7 @@ def overwrites(form: Form, value: Any) -> list[Overwrite]:
 
 
 def may_grant(twin: Twin, guild: Guild, before: list[Overwrite], after: list[Overwrite]) -> None:
-    """50013 unless the bot holds in the guild every bit it changes; MANAGE_ROLES in an overwrite needs administrator."""
+    """50013 unless the bot holds in the guild every bit it changes; MANAGE_ROLES here needs administrator."""
     mine = permissions.in_guild(guild, guild.members[twin.world.bot.id])
     if mine & permissions.ADMINISTRATOR:
         return

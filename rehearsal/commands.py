@@ -1,4 +1,7 @@
-"""Application commands: what a sync may contain, and whether a member may use one (developer docs, application-commands)."""
+"""Application commands: what a sync may contain, and whether a member may use one.
+
+Source: developer docs, interactions/application-commands.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,40 @@ MOST = {SLASH: 100, USER: 15, MESSAGE: 15}
 MOST_CHARACTERS = 8000
 _NAME = re.compile(r"^[-_'\w]{1,32}$", re.UNICODE)
 LOCALES = frozenset(
-    ["id", "da", "de", "en-GB", "en-US", "es-ES", "es-419", "fr", "hr", "it", "lt", "hu", "nl", "no", "pl", "pt-BR", "ro", "fi", "sv-SE", "vi", "tr", "cs", "el", "bg", "ru", "uk", "hi", "th", "zh-CN", "ja", "zh-TW", "ko"]
+    [
+        "id",
+        "da",
+        "de",
+        "en-GB",
+        "en-US",
+        "es-ES",
+        "es-419",
+        "fr",
+        "hr",
+        "it",
+        "lt",
+        "hu",
+        "nl",
+        "no",
+        "pl",
+        "pt-BR",
+        "ro",
+        "fi",
+        "sv-SE",
+        "vi",
+        "tr",
+        "cs",
+        "el",
+        "bg",
+        "ru",
+        "uk",
+        "hi",
+        "th",
+        "zh-CN",
+        "ja",
+        "zh-TW",
+        "ko",
+    ]
 )
 _DAY = 86_400
 

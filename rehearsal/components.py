@@ -1,6 +1,6 @@
 """Message components: Discord's rules for legacy rows and for components V2, and the form in which they are stored.
 
-Limits: developer docs, components/reference; the protocol page, section 2.3. Nested components count; gallery items do not.
+Limits: developer docs, components/reference. Nested components count; gallery items do not.
 """
 
 from __future__ import annotations

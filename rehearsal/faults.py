@@ -1,4 +1,7 @@
-"""Faults by name: what goes wrong, where, and how often. A fault that was never hit should fail the test that armed it."""
+"""Faults by name: what goes wrong, where, and how often.
+
+A fault that was never hit should fail the test that armed it.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The gateway: HELLO, IDENTIFY, RESUME with replay, heartbeats, close codes, intents (developer docs, events/gateway)."""
+"""The gateway: HELLO, IDENTIFY, RESUME with replay, heartbeats, close codes, intents.
+
+Source: developer docs, events/gateway and topics/opcodes-and-status-codes.
+"""
 
 from __future__ import annotations
 

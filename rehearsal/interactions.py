@@ -1,4 +1,4 @@
-"""Interactions: made by members, answered by the bot within three seconds, open through their token for fifteen minutes."""
+"""Interactions: made by members, answered within three seconds, open through their token for fifteen minutes."""
 
 from __future__ import annotations
 
@@ -242,10 +242,6 @@ async def callback(call: Call) -> Answer:
     if interaction is None or not secrets.compare_digest(interaction.token, call.params["token"]):
         raise DiscordError(10062)
     try:
-        if interaction.state == "failed":
-            raise DiscordError(10062)
-        if interaction.acked:
-            raise DiscordError(40060)
         message = _apply(call, interaction)
     except DiscordError as error:
         interaction.refused.append({"code": error.code, "status": error.status, "message": error.message})
@@ -256,15 +252,23 @@ async def callback(call: Call) -> Answer:
     return Answer(_response(call, interaction, message))
 
 
+def _kind(interaction: Interaction, kind: Any) -> int:
+    if isinstance(kind, int) and kind in legal(interaction):
+        return kind
+    form = Form()
+    choices = ", ".join(str(k) for k in sorted(legal(interaction)))
+    form.add(("type",), "BASE_TYPE_CHOICES", f"Value must be one of {{{choices}}}.")
+    raise DiscordError(50035, errors=form.errors)
+
+
 def _apply(call: Call, interaction: Interaction) -> Message | None:
+    if interaction.state == "failed":
+        raise DiscordError(10062)
+    if interaction.acked:
+        raise DiscordError(40060)
     payload = call.form()
-    kind = payload.get("type")
+    kind = _kind(interaction, payload.get("type"))
     data = payload.get("data")
-    if not isinstance(kind, int) or kind not in legal(interaction):
-        form = Form()
-        choices = ", ".join(str(k) for k in sorted(legal(interaction)))
-        form.add(("type",), "BASE_TYPE_CHOICES", f"Value must be one of {{{choices}}}.")
-        form.check()
     if data is not None and not isinstance(data, dict):
         raise DiscordError(50035)
     if data is None and kind in (REPLY, UPDATE, CHOICES, OPEN_MODAL):

@@ -67,7 +67,7 @@ def read(twin: Twin, body: Body) -> Draft:
     kept_embeds = old.embeds if old is not None and "embeds" not in payload else given_embeds
     kept_components = old.components if old is not None and "components" not in payload else given_components
     if v2 and (content or kept_embeds or payload.get("poll") or payload.get("sticker_ids")):
-        words = "The 'content', 'embeds', 'stickers' and 'poll' fields cannot be used when using MessageFlags.IS_COMPONENTS_V2"
+        words = "The 'content', 'embeds', 'stickers' and 'poll' fields cannot be used with IS_COMPONENTS_V2"
         form.add(("content",), "MESSAGE_CANNOT_USE_LEGACY_FIELDS_WITH_COMPONENTS_V2", words)
     nonce = _nonce(form, payload)
     _allowed(form, payload.get("allowed_mentions"))
@@ -79,8 +79,8 @@ def read(twin: Twin, body: Body) -> Draft:
     if not (content or kept_embeds or kept_components or attachments or payload.get("sticker_ids")):
         raise DiscordError(50006)
     return Draft(
-        content=(content or "").strip(), embeds=kept_embeds, components=kept_components, attachments=attachments, flags=flags,
-        allowed=payload.get("allowed_mentions"), nonce=nonce, tts=payload.get("tts") is True,
+        content=(content or "").strip(), embeds=kept_embeds, components=kept_components, attachments=attachments,
+        flags=flags, allowed=payload.get("allowed_mentions"), nonce=nonce, tts=payload.get("tts") is True,
     )  # fmt: skip
 
 
@@ -145,10 +145,9 @@ def _attach(twin: Twin, body: Body, listed: list[Json] | None) -> list[Attachmen
     if any(upload.size > limit for upload in body.files.values()) or (body.files and twin.faults.take("file_limit")):
         raise DiscordError(40005)
     kept = list(old.values()) if listed is None and not body.files else []
-    for number, entry in entries.items():
-        if number in old:
-            kept.append(old[number])
-        elif number not in body.files:
+    kept += [old[number] for number in entries if number in old]
+    for number in entries:
+        if number not in old and number not in body.files:
             error = {
                 "attachments": {"_errors": [{"code": "ATTACHMENT_NOT_FOUND", "message": f"No file {number} here."}]}
             }
@@ -163,8 +162,9 @@ def _attachment(twin: Twin, body: Body, upload: Upload, entry: Json) -> Attachme
     name = plain_name(str(entry.get("filename") or upload.filename))
     attachment = Attachment(
         id=twin.ids.next(), channel_id=body.channel.id, filename=name, size=upload.size, digest=upload.digest,
-        content_type=upload.content_type, width=upload.width, height=upload.height, description=entry.get("description"),
-        spoiler=entry.get("is_spoiler") is True or name.startswith("SPOILER_"), ephemeral=body.ephemeral,
+        content_type=upload.content_type, width=upload.width, height=upload.height,
+        description=entry.get("description"), ephemeral=body.ephemeral,
+        spoiler=entry.get("is_spoiler") is True or name.startswith("SPOILER_"),
     )  # fmt: skip
     twin.world.attachments[attachment.id] = attachment
     return attachment
@@ -236,9 +236,9 @@ def mention(message: Message, allowed: Json | None, *, everyone: bool, replied: 
 def post(twin: Twin, draft: Draft, channel: Channel, author: User, **details: Any) -> Message:
     """Make and announce a message. `details` are further fields of `Message`."""
     message = Message(
-        id=twin.ids.next(), channel_id=channel.id, guild_id=channel.guild_id, author=author, created_at=twin.clock.now(),
-        content=draft.content, embeds=draft.embeds, components=draft.components, attachments=draft.attachments,
-        flags=draft.flags, nonce=draft.nonce, tts=draft.tts, **details,
+        id=twin.ids.next(), channel_id=channel.id, guild_id=channel.guild_id, author=author,
+        created_at=twin.clock.now(), content=draft.content, embeds=draft.embeds, components=draft.components,
+        attachments=draft.attachments, flags=draft.flags, nonce=draft.nonce, tts=draft.tts, **details,
     )  # fmt: skip
     _ping(twin, message, channel, draft.allowed)
     twin.world.store(channel, message)

@@ -93,7 +93,7 @@ def _text_input(tree: Tree, path: components.Path, node: Json, *, old: bool) -> 
     form.number((*path, "max_length"), node.get("max_length"), low=1, high=4000)
 
 
-class BadAnswer(Exception):
+class BadAnswer(Exception):  # noqa: N818 reads as the sentence it carries
     """A member's answer the client would not let through; the text says why."""
 
 
@@ -167,7 +167,7 @@ def picked(node: Json, values: list[str]) -> list[str]:
     """The values a member picks in a select, a check box group or a file upload. Raises BadAnswer."""
     options = [o["value"] for o in node.get("options", [])]
     if "options" in node and not set(values) <= set(options):
-        raise BadAnswer(f"{sorted(set(values) - set(options))[0]!r} is no choice of {node['custom_id']!r}.")
+        raise BadAnswer(f"{min(set(values) - set(options))!r} is no choice of {node['custom_id']!r}.")
     low = node.get("min_values")
     low = (1 if node.get("required", True) else 0) if low is None else low
     high = node.get("max_values") or (len(options) if node["type"] == components.CHECKS else 1)

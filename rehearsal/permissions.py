@@ -1,4 +1,7 @@
-"""Permissions as Discord computes them (developer docs, topics/permissions). Overwrites count only with the right type."""
+"""Permissions as Discord computes them (developer docs, topics/permissions).
+
+Overwrites count only with the right type.
+"""
 
 from __future__ import annotations
 
@@ -42,8 +45,8 @@ SEND_IN_THREADS, PUBLIC_THREADS, PRIVATE_THREADS = (
 EVERYONE_DEFAULT = sum(
     BITS[n]
     for n in (
-        "CREATE_INSTANT_INVITE", "ADD_REACTIONS", "STREAM", "VIEW_CHANNEL", "SEND_MESSAGES", "EMBED_LINKS", "ATTACH_FILES",
-        "READ_MESSAGE_HISTORY", "USE_EXTERNAL_EMOJIS", "CONNECT", "SPEAK", "USE_VAD", "CHANGE_NICKNAME",
+        "CREATE_INSTANT_INVITE", "ADD_REACTIONS", "STREAM", "VIEW_CHANNEL", "SEND_MESSAGES", "EMBED_LINKS",
+        "ATTACH_FILES", "READ_MESSAGE_HISTORY", "USE_EXTERNAL_EMOJIS", "CONNECT", "SPEAK", "USE_VAD", "CHANGE_NICKNAME",
         "USE_APPLICATION_COMMANDS", "CREATE_PUBLIC_THREADS", "CREATE_PRIVATE_THREADS", "SEND_MESSAGES_IN_THREADS",
         "USE_EXTERNAL_STICKERS", "SEND_POLLS", "USE_EXTERNAL_APPS",
     )

@@ -48,7 +48,7 @@ def too_many(seconds: float, scope: str, *, is_global: bool = False) -> Refusal:
 
 def edge_ban() -> Refusal:
     """The HTML 429 of the edge: no `Via`, no JSON."""
-    page = "<html><head><title>Access denied</title></head><body><h1>Error 1015</h1>You are being rate limited</body></html>"
+    page = "<html><head><title>Access denied</title></head><body>Error 1015: you are being rate limited</body></html>"
     return Refusal(status=429, body=page, headers={"Retry-After": "600"}, counts=False)
 
 

@@ -142,7 +142,8 @@ class Renderer:
         """A guild object, without what only GUILD_CREATE carries."""
         nothing = dict.fromkeys(
             ("icon", "splash", "banner", "description", "afk_channel_id", "system_channel_id", "rules_channel_id",
-             "public_updates_channel_id", "safety_alerts_channel_id", "discovery_splash", "application_id", "vanity_url_code")
+             "public_updates_channel_id", "safety_alerts_channel_id", "discovery_splash", "application_id",
+             "vanity_url_code")
         )  # fmt: skip
         return nothing | {
             "id": str(guild.id),
@@ -374,7 +375,7 @@ class Renderer:
         return message.author.id == bot or message.application_id == self.world.application.id
 
     def for_bot(self, message: Message, *, intent: bool | None = None) -> Json:
-        """A message as the bot gets it. REST goes by the portal's switch; `intent` is what a gateway session asked for."""
+        """A message as the bot gets it. REST goes by the portal's switch, a gateway session also by its `intent`."""
         switch = self.world.application.message_content_intent
         intent = switch if intent is None else intent and switch
         body = self.message(message)

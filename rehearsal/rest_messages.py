@@ -130,9 +130,9 @@ async def edit(call: Call) -> Answer:
     message = twin.world.message(channel, call.id("message_id", 10008))
     if channel.is_thread and channel.archived:
         raise DiscordError(50083)
-    if message.author.id != twin.world.bot.id or (message.webhook_id or 0) in twin.world.webhooks:
-        if not (mine & permissions.MANAGE_MESSAGES and set(call.form()) <= {"flags"}):
-            raise DiscordError(50005)
+    foreign = message.author.id != twin.world.bot.id or (message.webhook_id or 0) in twin.world.webhooks
+    if foreign and not (mine & permissions.MANAGE_MESSAGES and set(call.form()) <= {"flags"}):
+        raise DiscordError(50005)
     if twin.clock.now() - message.created_at > OLD_MESSAGE and not twin.limits.old_edit(channel.id):
         raise DiscordError(30046)
     draft = messages.read(twin, Body(payload=call.form(), channel=channel, files=call.files, old=message))

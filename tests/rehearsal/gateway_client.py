@@ -55,7 +55,9 @@ class Socket:
 
 
 @asynccontextmanager
-async def connect(stage: Stage, *, identify: bool = True, query: str = "v=10&encoding=json", compress: str | None = None) -> AsyncIterator[Socket]:
+async def connect(
+    stage: Stage, *, identify: bool = True, query: str = "v=10&encoding=json", compress: str | None = None
+) -> AsyncIterator[Socket]:
     """A connection after HELLO, and after READY and GUILD_CREATE when it identifies."""
     url = f"{stage.server.url}/?{query}" + (f"&compress={compress}" if compress else "")
     async with stage.raw.session.ws_connect(url) as raw:

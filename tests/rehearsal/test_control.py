@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from typing import Any
 
 import pytest
@@ -181,7 +180,9 @@ async def test_another_host_or_origin_is_turned_away(stage: Stage) -> None:
                 assert response.status == 403, (headers, path)
     async with session.get(url + "/control/health", headers={"Origin": url}) as response:
         assert response.status == 200
-    async with session.post(url + "/control/clock/advance", data='{"seconds":1}', headers={"Content-Type": "text/plain"}) as r:
+    async with session.post(
+        url + "/control/clock/advance", data='{"seconds":1}', headers={"Content-Type": "text/plain"}
+    ) as r:
         assert r.status == 415
 
 
@@ -222,7 +223,10 @@ async def test_events_reach_only_those_who_may_see_them(stage: Stage) -> None:
         watchers = [group.create_task(watch(n, e)) for n, e in zip(seen, ready, strict=True)]
         for event in ready:
             await event.wait()
-        hide = [{"id": str(stage.guild_id), "type": 0, "deny": VIEW}, {"id": stage.users["ada"], "type": 1, "allow": VIEW}]
+        hide = [
+            {"id": str(stage.guild_id), "type": 0, "deny": VIEW},
+            {"id": stage.users["ada"], "type": 1, "allow": VIEW},
+        ]
         room = await play.add_channel(stage.guild_id, "ada-1", overwrites=hide)
         await play.say("ada", room["id"], "alone")
         await play.permissions(channel_id=room["id"], overwrite={"id": stage.users["bruno"], "type": 1, "allow": VIEW})
@@ -252,7 +256,7 @@ async def test_a_locale_travels_with_the_interaction(synced: Stage) -> None:
     assert (sent["locale"], sent["guild_locale"]) == ("de", "en-US")
     assert sent["member"]["user"]["username"] == "ada"
     assert {"id", "application_id", "type", "token", "version", "data", "attachment_size_limit"} <= set(sent)
-    assert "token" not in json.dumps(sent["token"]).replace("<token>", "")
+    assert sent["token"] == "<token>"
 
 
 async def test_roles_change_what_people_see(stage: Stage) -> None:

@@ -54,6 +54,17 @@ async def test_no_token_a_wrong_token_and_an_unknown_route_are_refused(stage: St
     assert limits["invalid_requests"] == 2
 
 
+NOT_FOUND = "UNFURLED_MEDIA_ITEM_REFERENCED_ATTACHMENT_NOT_FOUND"
+NOT_BOTH = "BUTTON_COMPONENT_CUSTOM_ID_URL_MUTUALLY_EXCLUSIVE"
+TOO_MANY = "COMPONENT_MAX_TOTAL_COMPONENTS_EXCEEDED"
+LINK = {"style": 5, "url": "https://a.example"}
+LONG_ALT = {"media": {"url": "https://a.example/a.png"}, "description": "d" * 1025}
+BOTH_WAYS = {"parse": ["users"], "users": ["1"]}
+NESTED = {"type": 17, "components": [{"type": 17, "components": [text("t")]}]}
+LOST = {"type": 12, "items": [{"media": {"url": "attachment://a.png"}}]}
+
+FOREIGN = {"type": 13, "file": {"url": "https://a.example/a.png"}}
+
 LEGACY = [
     ({"content": "x" * 2001}, "content", "BASE_TYPE_MAX_LENGTH"),
     ({"content": "x", "nonce": "n" * 26}, "nonce", "BASE_TYPE_MAX_LENGTH"),
@@ -63,25 +74,25 @@ LEGACY = [
     ({"content": "x", "components": [text("no")]}, "components", "UNION_TYPE_CHOICES"),
     ({"content": "x", "components": [row(button("c" * 101))]}, "components", "BASE_TYPE_BAD_LENGTH"),
     ({"content": "x", "components": [row(button("c", label="l" * 81))]}, "components", "BASE_TYPE_MAX_LENGTH"),
-    ({"content": "x", "components": [row(button("c", style=5, url="https://a.example"))]}, "components", "BUTTON_COMPONENT_CUSTOM_ID_URL_MUTUALLY_EXCLUSIVE"),
+    ({"content": "x", "components": [row(button("c", **LINK))]}, "components", NOT_BOTH),
     ({"embeds": [{"title": "t" * 257}]}, "embeds", "BASE_TYPE_MAX_LENGTH"),
     ({"embeds": [{"description": "t" * 4000}, {"description": "t" * 2001}]}, "embeds", "MAX_EMBED_SIZE_EXCEEDED"),
     ({"embeds": [{"title": "t"}] * 11}, "embeds", "BASE_TYPE_MAX_LENGTH"),
-    ({"content": "x", "allowed_mentions": {"parse": ["users"], "users": ["1"]}}, "allowed_mentions", "MESSAGE_ALLOWED_MENTIONS_PARSE_EXCLUSIVE"),
+    ({"content": "x", "allowed_mentions": BOTH_WAYS}, "allowed_mentions", "MESSAGE_ALLOWED_MENTIONS_PARSE_EXCLUSIVE"),
     ({"content": 5}, "content", "STRING_TYPE_CONVERT"),
 ]  # fmt: skip
 
 V2 = [
     ({"content": "x", "components": [text("t")]}, "content", "MESSAGE_CANNOT_USE_LEGACY_FIELDS_WITH_COMPONENTS_V2"),
     ({"components": [text("t")] * 41}, "components", "BASE_TYPE_MAX_LENGTH"),
-    ({"components": [{"type": 17, "components": [text("t")] * 40}]}, "components", "COMPONENT_MAX_TOTAL_COMPONENTS_EXCEEDED"),
+    ({"components": [{"type": 17, "components": [text("t")] * 40}]}, "components", TOO_MANY),
     ({"components": [text("t" * 2000), text("t" * 2001)]}, "components", "COMPONENT_MAX_TOTAL_TEXT_LENGTH_EXCEEDED"),
-    ({"components": [{"type": 12, "items": [{"media": {"url": "attachment://a.png"}}]}]}, "components", "UNFURLED_MEDIA_ITEM_REFERENCED_ATTACHMENT_NOT_FOUND"),
+    ({"components": [LOST]}, "components", NOT_FOUND),
     ({"components": [{"type": 12, "items": []}]}, "components", "BASE_TYPE_BAD_LENGTH"),
-    ({"components": [{"type": 12, "items": [{"media": {"url": "https://a.example/a.png"}, "description": "d" * 1025}]}]}, "components", "BASE_TYPE_MAX_LENGTH"),
+    ({"components": [{"type": 12, "items": [LONG_ALT]}]}, "components", "BASE_TYPE_MAX_LENGTH"),
     ({"components": [{"type": 9, "components": [text("t")]}]}, "components", "BASE_TYPE_REQUIRED"),
-    ({"components": [{"type": 13, "file": {"url": "https://a.example/a.png"}}]}, "components", "URL_TYPE_INVALID_SCHEME"),
-    ({"components": [{"type": 17, "components": [{"type": 17, "components": [text("t")]}]}]}, "components", "UNION_TYPE_CHOICES"),
+    ({"components": [FOREIGN]}, "components", "URL_TYPE_INVALID_SCHEME"),
+    ({"components": [NESTED]}, "components", "UNION_TYPE_CHOICES"),
     ({"components": [text("")]}, "components", "BASE_TYPE_REQUIRED"),
 ]  # fmt: skip
 
@@ -121,7 +132,9 @@ async def test_forty_components_and_four_thousand_characters_pass(stage: Stage) 
 async def test_files_are_stored_named_plainly_and_signed(stage: Stage) -> None:
     path = f"/channels/{stage.channels['welcome']}/messages"
     picture = png(9, 8)
-    form = upload({"attachments": [{"id": 0, "filename": "über mein bild.png", "description": "alt"}]}, ("x.png", picture))
+    form = upload(
+        {"attachments": [{"id": 0, "filename": "über mein bild.png", "description": "alt"}]}, ("x.png", picture)
+    )
     status, message, _ = await stage.raw("POST", path, data=form)
     assert status == 200
     kept = message["attachments"][0]
