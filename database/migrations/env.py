@@ -1,4 +1,7 @@
-"""What Alembic runs. It works on the connection that :mod:`database.migrate` hands over, inside its transaction."""
+"""What Alembic runs: on the connection that :mod:`database.migrate` hands over, inside its transaction.
+
+So a revision that fails leaves nothing behind, on both databases.
+"""
 
 from alembic import context
 
@@ -11,7 +14,6 @@ context.configure(
     connection=connection,
     target_metadata=metadata,
     render_as_batch=True,  # SQLite alters tables by copying them
-    transactional_ddl=True,  # ours begins by itself on both databases, so a failed revision leaves nothing behind
     compare_type=True,
 )
 context.run_migrations()

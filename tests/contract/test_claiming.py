@@ -1,5 +1,6 @@
 import asyncio
 import random
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import text
@@ -70,9 +71,13 @@ async def test_two_slots_hold_under_concurrent_claims_finishes_and_submissions(s
     served: list[str] = []
     dice = random.Random(3)
 
+    def any_of_each(queue: QueueSnapshot) -> list[JobId]:
+        """Dispatchers that disagree: without a common lock two would give one slot to two jobs."""
+        return take_all(replace(queue, waiting=tuple(dice.sample(queue.waiting, len(queue.waiting)))))
+
     async def dispatcher(name: str) -> None:
         nonlocal worst
-        while jobs := await claim(store, name):
+        while jobs := await store.claim(name, any_of_each, lease_seconds=30):
             worst = max(worst, *(await _most_active(database)))
             for job in jobs:
                 await asyncio.sleep(dice.random() / 500)

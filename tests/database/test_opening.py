@@ -1,4 +1,5 @@
 import asyncio
+import contextlib
 import os
 import signal
 import sqlite3
@@ -78,6 +79,17 @@ async def test_sqlite_is_opened_as_the_ledger_needs_it(file: Path):
     async with open_database(sqlite_url(file)) as database:
         assert await database.write(settings) == ["wal", 2, 1, 10000, 0]
         assert await database.read(settings) == ["wal", 2, 1, 10000, 1]
+
+
+async def test_a_writing_transaction_holds_the_file_from_its_first_moment(file: Path):
+    async def somebody_else(_: object) -> None:
+        with contextlib.closing(sqlite3.connect(file, timeout=0, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+
+    async with open_database(sqlite_url(file)) as database:
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            await database.write(somebody_else)
+        await database.read(somebody_else)
 
 
 async def test_readers_do_not_wait_for_a_writer_and_see_what_was_committed(database: Database):
