@@ -339,7 +339,7 @@ export class Composer {
   }
 
   #sent(draft) {
-    // While the answer was on its way the member may have been switched: another draft is not ours to clear.
+    // The member may have been switched meanwhile: another draft is not ours to clear.
     if (this.#draft === draft) this.#leave("");
     this.#field.focus();
     this.store.tell("sent");

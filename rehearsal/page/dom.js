@@ -21,7 +21,7 @@ export function el(tag, props = {}, ...kids) {
 
 export const byId = (id) => document.getElementById(id);
 
-/** A picture's address on this machine, without its host (127.0.0.1 and localhost are different origins for the CSP); null for any other. */
+/** An address on this machine without its host (127.0.0.1 and localhost are two origins for the CSP); null for others. */
 export function mediaUrl(raw) {
   try {
     const url = new URL(raw, location.href);

@@ -21,6 +21,7 @@ export class Log {
   #dismissed = new Set();
   #pinned = true;
   #missed = 0;
+  #unseen = 0;
   #firstNew = null;
   #spoken = 0;
   #waiting = null;
@@ -73,7 +74,8 @@ export class Log {
     this.#missed = 0;
     this.#rows.replaceChildren();
     const { as, channelId } = this.store;
-    this.#firstNew = channelId ? this.unread.of(as, channelId).n : 0;
+    this.#unseen = channelId ? this.unread.of(as, channelId).n : 0;
+    this.#firstNew = null;
     this.#button();
     this.#typing();
   }
@@ -120,10 +122,12 @@ export class Log {
   draw() {
     if (!this.store.ready) return;
     const items = this.#items();
+    // The line before what is new stays where it was when the channel was opened.
+    this.#firstNew ??= items.at(-this.#unseen || items.length)?.id ?? null;
     this.#have = new Map([...this.#rows.children].map((node) => [node.dataset.row, node]));
     const wanted = items.flatMap((item, at) => {
       const before = items[at - 1] ?? null;
-      return [...this.#lines(item, before, items.length - at), this.#node(item, before)];
+      return [...this.#lines(item, before), this.#node(item, before)];
     });
     if (!this.store.older) wanted.unshift(this.#start());
     if (!items.length && this.store.channel) wanted.push(el("p", { class: "empty", data: { row: "empty" } }, say("empty")));
@@ -160,11 +164,11 @@ export class Log {
     return el("div", { class: "start", data: { row: "start" } }, el("p", { class: "title" }, title), channel?.topic && el("p", { class: "meta" }, channel.topic));
   }
 
-  #lines(item, before, left) {
+  #lines(item, before) {
     const out = [];
     const at = moment(item.id);
     if (before ? day(moment(before.id)) !== day(at) : true) out.push(el("p", { class: "rule", data: { row: `day-${item.id}` } }, el("span", {}, day(at))));
-    if (this.#firstNew && left === this.#firstNew) out.push(el("p", { class: "rule news", data: { row: "new" } }, el("span", {}, say("new_messages"))));
+    if (item.id === this.#firstNew) out.push(el("p", { class: "rule news", data: { row: "new" } }, el("span", {}, say("new_messages"))));
     return out;
   }
 

@@ -13,7 +13,7 @@ import { Sidebar, sign, viewers } from "./sidebar.js";
 import { Store } from "./store.js";
 import { Switcher } from "./switcher.js";
 import { startClock, still } from "./time.js";
-import { toast } from "./toast.js";
+import { entered, toast } from "./toast.js";
 import { Unread } from "./unread.js";
 import { lang, say } from "./words.js";
 
@@ -44,7 +44,7 @@ function theme() {
   });
 }
 
-/** `?studio=` names the studio's address, so that the demo's two pages lead to each other; only one on this machine is taken. */
+/** `?studio=` names the studio's address on this machine, so that the demo's two pages lead to each other. */
 function studio() {
   const href = linkUrl(params.get("studio"));
   if (!href || !isHere(href)) return;
@@ -134,7 +134,7 @@ class Page {
     this.#place(false);
     if (news?.created && news.created.id !== store.channelId && news.created.type !== 4) {
       const { id } = news.created;
-      toast(say("new_channel", { name: store.nameOf(news.created, "#") }), { act: () => this.open(id) });
+      toast(say("new_channel", { name: store.nameOf(news.created, "#") }), { act: () => this.open(id), room: id });
     }
     if (news?.deleted && news.deleted.id === store.channelId) {
       toast(say("gone", { name: store.nameOf(news.deleted, "#"), member: nameOf(store.me) }));
@@ -155,6 +155,7 @@ class Page {
     byId("topic").textContent = [seen, c?.topic].filter(Boolean).join(" · ");
     byId("topic").title = byId("topic").textContent;
     this.composer.sync();
+    if (moved) entered(store.channelId);
     this.#title();
     if (moved && c && store.as) this.#address();
   }
@@ -184,7 +185,7 @@ class Page {
     const room = store.rooms.find((c) => c.id === message.channel_id);
     if (!room || (room.id === store.channelId && !document.hidden)) return;
     const words = say("ping", { who: nameOf(message.author), name: nameOf(store.me), channel: store.nameOf(room, "#") });
-    toast(words, { act: () => this.open(room.id) });
+    toast(words, { act: () => this.open(room.id), room: room.id });
   }
 
   #link({ up, again }) {

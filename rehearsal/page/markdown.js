@@ -148,7 +148,7 @@ function paragraph(lines, at, ctx) {
 function block(lines, at, ctx, quoted) {
   const line = lines[at];
   const heading = HEADING.exec(line);
-  // Headings of a message are not headings of the page: its outline stays whole without them.
+  // No heading by role: the outline is the page's.
   if (heading) return [1, el("p", { class: `h${heading[1].length}` }, ...inline(heading[2], ctx))];
   const sub = SUB.exec(line);
   if (sub) return [1, el("p", { class: "sub" }, ...inline(sub[1], ctx))];
@@ -169,7 +169,6 @@ function blocks(lines, ctx, quoted = false) {
   return out;
 }
 
-/** A whole text with its blocks: headings, small print, quotes, lists, code, paragraphs. */
 export function markdown(text, ctx) {
   const parts = String(text ?? "").split(/```(?:([\w+\-.#]{1,30})\n)?\n?([\s\S]+?)\n?```/);
   const out = [];

@@ -20,7 +20,6 @@ function absent(media, alt) {
 function shown(media, alt) {
   const src = mediaUrl(media.url);
   if (kindOf(media) === "video") return el("video", { src, controls: true, preload: "metadata", "aria-label": alt || nameOf(media), ...size(media) });
-  // Unlike Discord's, a picture without alternative text is named, so that a missing one is noticed.
   const img = el("img", { src, alt: alt || nameOf(media), decoding: "async", ...size(media) });
   return el("button", { class: "zoom", type: "button", data: { act: "open" }, title: alt || null }, img);
 }

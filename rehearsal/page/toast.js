@@ -5,12 +5,12 @@ import { say } from "./words.js";
 const STAYS = 6000;
 const MOST = 2;
 
-/** Shows a sentence; with `act`, a button that goes where it happened. */
-export function toast(sentence, { label = null, act = null } = {}) {
+/** With `act`, a button that goes where it happened; who is in that `room` already needs no telling. */
+export function toast(sentence, { act = null, room = "" } = {}) {
   const box = byId("toasts");
   const shut = el("button", { class: "drop", type: "button", "aria-label": say("close") }, "×");
-  const go = act && el("button", { class: "btn small", type: "button" }, label ?? say("go"));
-  const item = el("div", { class: "toast" }, el("p", {}, sentence), go, shut);
+  const go = act && el("button", { class: "btn small", type: "button" }, say("go"));
+  const item = el("div", { class: "toast", data: { room } }, el("p", {}, sentence), go, shut);
   let timer;
   const leave = () => item.remove();
   const later = () => {
@@ -27,4 +27,8 @@ export function toast(sentence, { label = null, act = null } = {}) {
   box.append(item);
   while (box.children.length > MOST) box.firstElementChild.remove();
   later();
+}
+
+export function entered(room) {
+  for (const item of document.querySelectorAll(".toast")) if (item.dataset.room === room) item.remove();
 }
