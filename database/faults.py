@@ -6,6 +6,7 @@ result code.
 """
 
 import sqlite3
+import ssl
 from dataclasses import dataclass
 
 from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError
@@ -43,6 +44,9 @@ _SQLSTATES = (
     ("53100", Outage(reason="disk full", passing=False)),
     ("53", Outage(reason="server is full", passing=True)),
     ("58", Outage(reason="disk error", passing=False)),
+    ("28", Outage(reason="login refused", passing=False)),
+    ("3D000", Outage(reason="no such database", passing=False)),
+    ("42501", Outage(reason="permission denied", passing=False)),
     ("25006", Outage(reason="read-only server", passing=False)),
 )
 
@@ -51,6 +55,8 @@ def outage_of(error: BaseException) -> Outage | None:
     """The outage behind an error, or None when the error is a bug or a broken constraint."""
     if isinstance(error, PoolTimeoutError | TimeoutError):
         return Outage(reason="too slow", passing=False)
+    if isinstance(error, ssl.SSLError):
+        return Outage(reason="TLS refused", passing=False)
     if isinstance(error, OSError):
         return _UNREACHABLE
     if isinstance(error, DBAPIError):

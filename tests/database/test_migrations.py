@@ -109,6 +109,11 @@ async def test_an_unreachable_server_is_an_outage(postgres_server: PostgresServe
         await migrate(url)
 
 
+async def test_a_database_that_does_not_exist_is_named_as_such(postgres_server: PostgresServer):
+    with pytest.raises(StoreUnavailable, match="no such database"):
+        await current(postgres_server.url("nowhere"))
+
+
 def test_migrations_run_as_a_command_from_anywhere(tmp_path: Path):
     root = Path(__file__).parents[2]
     command = [sys.executable, "-W", "error", "-m", "database.migrate", sqlite_url(tmp_path / "x.sqlite3")]

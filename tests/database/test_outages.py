@@ -1,5 +1,6 @@
 import asyncio
 import sqlite3
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -47,6 +48,9 @@ def _sqlite(code: int) -> DBAPIError:
         (_driver_error(CodedError("57014")), False),
         (_driver_error(CodedError("53100")), False),
         (_driver_error(CodedError("53300")), True),
+        (_driver_error(CodedError("28P01")), False),
+        (_driver_error(CodedError("3D000")), False),
+        (ssl.SSLCertVerificationError(), False),
         (_sqlite(sqlite3.SQLITE_BUSY), True),
         (_sqlite(sqlite3.SQLITE_BUSY_SNAPSHOT), True),
         (_sqlite(sqlite3.SQLITE_LOCKED), True),
