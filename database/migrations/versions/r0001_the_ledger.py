@@ -77,6 +77,10 @@ def _job() -> None:
             name=op.f("ck_job_known_state"),
         ),
     )
+    _job_indexes()
+
+
+def _job_indexes() -> None:
     op.create_index("ix_job_queue", "job", ["user_id", "seq"], sqlite_where=_queued, postgresql_where=_queued)
     op.create_index("ix_job_deadline", "job", ["deadline"], sqlite_where=_queued, postgresql_where=_queued)
     op.create_index("ix_job_lease", "job", ["lease_until"], sqlite_where=_active, postgresql_where=_active)
