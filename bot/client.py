@@ -261,6 +261,11 @@ class DarkroomBot(commands.Bot):
             return True
         return isinstance(person, discord.Member) and person.guild_permissions.manage_guild
 
+    def dispatch(self, event_name: str, /, *args: Any, **kwargs: Any) -> None:
+        """A handler that outlives the client has nobody to tell: the library would fail over its own missing loop."""
+        if not self.is_closed():
+            super().dispatch(event_name, *args, **kwargs)
+
     async def on_ready(self) -> None:
         """Say what is missing, in plain words. Comes again after each new session."""
         guild = self.get_guild(self.allowed_guild_id)

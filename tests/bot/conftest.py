@@ -26,6 +26,10 @@ from tests.fake_worker import FakeWorker
 from tests.integration.conftest import Lab, open_lab
 
 
+PATIENT = {"seed": "demo", "interaction_deadline": 12.0}
+"""A busy machine must not fail tests: bot, rehearsal and worker share one loop here. Real deadlines are measured elsewhere."""
+
+
 @dataclass
 class Scene:
     """One rehearsal, one bot, one worker, and what tests poke."""
@@ -39,8 +43,8 @@ class Scene:
     guild_id: int
     welcome: str
     users: dict[str, str]
-    restart: Callable[[], Awaitable["Scene"]]
-    """Stop the bot and start a new one over the same ledger."""
+    restart: Callable[..., Awaitable["Scene"]]
+    """Stop the bot and start a new one over the same ledger; takes changed DoorOptions."""
     stop: Callable[[], Awaitable[None]]
 
     async def imagine(self, who: str, prompt: str = "a red fox", *, channel: str | None = None, **options: Any) -> dict:
@@ -51,6 +55,10 @@ class Scene:
     async def said(self, who: str, prompt: str = "a red fox", **options: Any) -> str:
         """What /imagine answers."""
         return (await self.imagine(who, prompt, **options))["original"]["content"]
+
+    async def fault(self, name: str, *, path: str | None = None, method: str | None = None, **how: Any) -> None:
+        """Arm a fault; one that is never met fails the test."""
+        await self.play.post("faults", {"name": name, "path": path, "method": method, **how})
 
     async def studio_of(self, who: str) -> dict:
         """The person's one studio, as the operator sees it."""
@@ -129,7 +137,7 @@ async def scene_at(
     file = folder / "darkroom.sqlite3"
     shutil.copyfile(template, file)
     async with AsyncExitStack() as stack:
-        server = await stack.enter_async_context(await app.start(RehearsalConfig(seed="demo", **(rehearsal or {}))))
+        server = await stack.enter_async_context(await app.start(RehearsalConfig(**(PATIENT | (rehearsal or {})))))
         play = await stack.enter_async_context(RehearsalClient(server.url))
         fake = await stack.enter_async_context(FakeWorker(**(worker or {})).serve())
         database = await stack.enter_async_context(open_database(sqlite_url(file), sqlite_synchronous="NORMAL"))
@@ -143,12 +151,12 @@ async def scene_at(
         guild = state["guilds"][0]
         running: list[tuple[asyncio.Event, asyncio.Task[None]]] = []
 
-        async def start_bot() -> DarkroomBot:
+        async def start_bot(**more: Any) -> DarkroomBot:
             parts = DoorParts(
                 desk=lab.desk, store=lab.store, outbox=lab.outbox, pictures=lab.pictures, sessions=sessions,
                 fleet=lab.pool, feed=lab.feed, clock=SystemClock(),
             )  # fmt: skip
-            options = DoorOptions(guild_id=int(guild["id"]), commands_file=folder / "commands.json", **(door or {}))
+            options = DoorOptions(guild_id=int(guild["id"]), commands_file=folder / "commands.json", **(door or {}), **more)
             bot, stop = DarkroomBot(parts, options), asyncio.Event()
             running.append((stop, asyncio.create_task(bot.serve(server.token, stop))))
             if ready:
@@ -165,9 +173,9 @@ async def scene_at(
                 async with asyncio.timeout(15):
                     await task
 
-        async def restart() -> Scene:
+        async def restart(**more: Any) -> Scene:
             await stop_bot()
-            scene.bot = await start_bot()
+            scene.bot = await start_bot(**more)
             return scene
 
         scene = Scene(
@@ -180,6 +188,8 @@ async def scene_at(
             yield scene
         finally:
             await stop_bot()
+        for fault in await play.faults():
+            assert fault["hits"], f"the fault {fault['name']} was never met: the test shows nothing"
 
 
 @pytest.fixture

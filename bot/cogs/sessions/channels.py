@@ -195,7 +195,8 @@ class Studios:
         """The first studio category with room, made if there is none; ``skip`` of them proved to be full after all."""
         async with self._category_lock:
             name = say("studio.category", None)
-            named = {category.name: category for category in reversed(guild.categories)}
+            oldest_last = sorted(guild.categories, key=lambda category: category.id, reverse=True)
+            named = {category.name: category for category in oldest_last}
             for number in range(1, 12):
                 wanted = name if number == 1 else f"{name} {number}"
                 category = named.get(wanted)
@@ -214,16 +215,26 @@ class Studios:
         }
         try:
             async with asyncio.timeout(MAKE_TIMEOUT):
-                return await guild.create_category(name, overwrites=overwrites, reason="the studios")
+                made = await guild.create_category(name, overwrites=overwrites, reason="the studios")
         except NETWORK_FAULTS as error:
             if isinstance(error, discord.HTTPException) and error.status < 500:
                 raise
             async with asyncio.timeout(MAKE_TIMEOUT):
                 channels = await guild.fetch_channels()
-            for channel in channels:
-                if isinstance(channel, discord.CategoryChannel) and channel.name == name:
-                    return channel
-            raise
+            found = [c for c in channels if isinstance(c, discord.CategoryChannel) and c.name == name]
+            if not found:
+                raise
+            return min(found, key=lambda category: category.id)
+        return await self._without_double(guild, made)
+
+    async def _without_double(self, guild: discord.Guild, made: discord.CategoryChannel) -> discord.CategoryChannel:
+        """The older category of this name, where the library repeated a create that had taken effect."""
+        oldest = min((c for c in guild.categories if c.name == made.name), key=lambda category: category.id, default=made)
+        if oldest.id >= made.id:
+            return made
+        async with asyncio.timeout(MAKE_TIMEOUT):
+            await made.delete(reason="made twice")
+        return oldest
 
     def _overwrites(
         self, guild: discord.Guild, person: discord.abc.User

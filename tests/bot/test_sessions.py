@@ -1,0 +1,160 @@
+"""A person's studio: private, one, found again whatever was lost."""
+
+import asyncio
+
+import pytest
+
+from bot.cogs.sessions.channels import studio_name
+from jobs.job import UserId
+from tests.bot.conftest import OpenScene, Scene
+
+CREATE = r"/guilds/\d+/channels$"
+
+
+async def test_staff_roles_see_every_studio(open_scene: OpenScene):
+    scene = await open_scene()
+    state = await scene.play.state()
+    staff = next(role["id"] for role in state["guilds"][0]["roles"] if role["name"] == "Staff")
+    await scene.restart(staff_role_ids=(int(staff),))
+    await scene.imagine("ada")
+    assert scene.users["mara"] in (await scene.studio_of("ada"))["viewers"]
+
+
+async def test_a_studio_is_private(scene: Scene):
+    await scene.imagine("ada")
+    studio = await scene.studio_of("ada")
+    viewers = set(studio["viewers"])
+    assert scene.users["ada"] in viewers
+    assert not viewers & {scene.users[name] for name in ("bruno", "chen", "dana")}
+    assert studio["name"] == "studio-ada"
+    everyone = next(o for o in studio["overwrites"] if o["id"] == str(scene.guild_id))
+    assert everyone["type"] == 0
+    assert int(everyone["deny"]) & 1024
+
+
+async def test_parallel_first_commands_of_one_person_make_one_studio(scene: Scene):
+    records = await asyncio.gather(*(scene.imagine("ada", f"fox {n}") for n in range(4)))
+    studio = await scene.studio_of("ada")
+    assert all(f"<#{studio['id']}>" in record["original"]["content"] for record in records)
+
+
+async def test_six_people_at_once_get_six_studios_in_one_category(scene: Scene):
+    people = ("ada", "bruno", "chen", "dana", "eli", "fay")
+    await asyncio.gather(*(scene.imagine(who) for who in people))
+    studios = [await scene.studio_of(who) for who in people]
+    assert len({studio["id"] for studio in studios}) == 6
+    assert len({studio["parent_id"] for studio in studios}) == 1
+    state = await scene.play.state()
+    assert [c["name"] for c in state["guilds"][0]["channels"] if c["type"] == 4].count("darkroom studios") == 1
+
+
+async def test_a_second_request_asks_discord_for_nothing_but_the_answer(scene: Scene):
+    await scene.imagine("ada")
+    await scene.picture_of("ada")
+    creates = [r for r in await scene.play.recording(kind="rest") if r["method"] == "POST" and r["path"].endswith("/channels")]
+    await scene.imagine("ada")
+    again = [r for r in await scene.play.recording(kind="rest") if r["method"] == "POST" and r["path"].endswith("/channels")]
+    assert len(again) == len(creates)
+
+
+async def test_a_lost_row_is_recovered_from_the_channels_mark(scene: Scene):
+    await scene.imagine("ada")
+    studio = await scene.studio_of("ada")
+    await scene.sessions.forget(UserId(f"discord:{scene.users['ada']}"), str(scene.guild_id))
+    await scene.restart()
+    answer = await scene.said("ada")
+    assert f"<#{studio['id']}>" in answer
+    assert (await scene.studio_of("ada"))["id"] == studio["id"]
+    assert await scene.sessions.get(UserId(f"discord:{scene.users['ada']}"), str(scene.guild_id)) == studio["id"]
+
+
+async def test_a_deleted_studio_is_made_anew(scene: Scene):
+    await scene.imagine("ada")
+    studio = await scene.studio_of("ada")
+    await scene.play.post("channels/delete", {"channel_id": studio["id"]})
+    await asyncio.sleep(0.1)
+    answer = await scene.said("ada")
+    assert f"<#{studio['id']}>" not in answer
+    assert f"<#{(await scene.studio_of('ada'))['id']}>" in answer
+
+
+async def test_a_studio_deleted_while_the_bot_was_away_is_made_anew(scene: Scene):
+    await scene.imagine("ada")
+    await scene.picture_of("ada")
+    studio = await scene.studio_of("ada")
+    await scene.stop()
+    await scene.play.post("channels/delete", {"channel_id": studio["id"]})
+    await scene.restart()
+    await scene.imagine("ada")
+    assert (await scene.studio_of("ada"))["id"] != studio["id"]
+
+
+@pytest.mark.parametrize("fault", ["after_drop", "drop", "after_status:502", "after_status:503", "status:500"])
+async def test_a_lost_answer_to_the_create_leaves_one_studio(scene: Scene, fault):
+    await scene.imagine("bruno")  # the category exists
+    await scene.fault(fault, path=CREATE, method="POST")
+    answer = await scene.said("ada")
+    assert "your studio" in answer
+    assert f"<#{(await scene.studio_of('ada'))['id']}>" in answer
+
+
+@pytest.mark.parametrize("fault", ["after_drop", "after_status:502"])
+async def test_a_lost_answer_to_the_category_leaves_one_category(scene: Scene, fault):
+    await scene.fault(fault, path=CREATE, method="POST")
+    assert "your studio" in await scene.said("ada")
+    assert "your studio" in await scene.said("chen")
+    state = await scene.play.state()
+    names = [c["name"] for c in state["guilds"][0]["channels"] if c["type"] == 4 and "darkroom" in c["name"]]
+    assert len({(await scene.studio_of(who))["parent_id"] for who in ("ada", "chen")}) == 1
+    assert names.count("darkroom studios") == 1
+
+
+async def test_a_full_category_is_followed_by_a_second_one(open_scene: OpenScene):
+    scene = await open_scene(rehearsal={"category_limit": 3})
+    for who in ("ada", "bruno", "chen", "dana"):
+        assert "#" in await scene.said(who)
+    parents = [(await scene.studio_of(who))["parent_id"] for who in ("ada", "bruno", "chen", "dana")]
+    assert len(set(parents)) == 2
+    state = await scene.play.state()
+    assert "darkroom studios 2" in [c["name"] for c in state["guilds"][0]["channels"]]
+
+
+async def test_a_channel_with_a_forged_mark_is_not_adopted(scene: Scene):
+    topic = f"come in [darkroom:{scene.users['ada']}]"
+    forged = await scene.play.post("channels", {"guild_id": str(scene.guild_id), "name": "trap", "topic": topic})
+    answer = await scene.said("ada")
+    assert f"<#{forged['id']}>" not in answer
+    assert len(await scene.studios_of("ada")) == 2
+
+
+async def test_without_manage_channels_the_person_is_told_what_an_admin_must_do(scene: Scene):
+    state = await scene.play.state()
+    bot_role = next(r for r in state["guilds"][0]["roles"] if r["managed"])
+    allowed = [name for name in bot_role["names"] if name not in ("MANAGE_CHANNELS", "ADMINISTRATOR")]
+    guild = str(scene.guild_id)
+    await scene.play.post("permissions", {"guild_id": guild, "role_id": bot_role["id"], "permissions": allowed})
+    await asyncio.sleep(0.1)
+    assert "give me Manage Channels" in await scene.said("ada")
+    assert "Manage Channels" in await scene.said("bruno")
+    assert (await scene.play.limits())["invalid_requests"] == 0
+
+
+async def test_a_full_server_is_told(scene: Scene):
+    await scene.fault("guild_full")
+    assert "all the channels it can have" in await scene.said("ada")
+    assert await scene.lab.store.unfinished() == []
+
+
+class Named:
+    id = 42
+
+    def __init__(self, name: str) -> None:
+        self.display_name = name
+
+
+@pytest.mark.parametrize(
+    ("name", "channel"),
+    [("Ada L.", "studio-ada-l"), ("💥", "studio-42"), ("Ñandú_ß", "studio-ñandú-ß"), ("x" * 200, "studio-" + "x" * 60)],
+)
+def test_studio_names_are_names_that_discord_takes(name, channel):
+    assert studio_name(Named(name)) == channel
