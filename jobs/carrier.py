@@ -8,7 +8,8 @@ person's two places are places on a GPU.
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol, TypeVar
@@ -159,20 +160,15 @@ class Carrier:
             _log.warning("run %s: cancel not delivered: %s", run.key, fault)
 
     async def _follow(self, run: UnderWay, tally: Tally, *, resume: bool) -> None:
-        events = run.worker.run(Run.of(run.job), resume=resume)
         patience = self._policy.first_step
-        while True:
-            try:
-                async with asyncio.timeout(patience):
-                    event = await anext(events)
-            except TimeoutError:
-                raise WorkerUnreachable("worker_unreachable", reason="no progress") from None
-            except StopAsyncIteration:
-                raise WorkerUnreachable("worker_unreachable", reason="the stream ended early") from None
-            if isinstance(event, RunProgressed):
-                patience = self._policy.between_steps
-            if await self._heard(run, event, tally):
-                return
+        # Closed here and now: left to the garbage collector, its connection would be torn down at some later moment.
+        async with aclosing(run.worker.run(Run.of(run.job), resume=resume)) as events:
+            while True:
+                event = await _next_event(events, patience)
+                if isinstance(event, RunProgressed):
+                    patience = self._policy.between_steps
+                if await self._heard(run, event, tally):
+                    return
 
     async def _heard(self, run: UnderWay, event: RunEvent, tally: Tally) -> bool:
         """Act on one event; whether it was the last."""
@@ -298,6 +294,16 @@ class Carrier:
                     raise
             await self._clock.sleep(pause * (0.5 + self._jitter() / 2))
             pause = min(pause * 2, 10)
+
+
+async def _next_event(events: AsyncGenerator[RunEvent, None], patience: float) -> RunEvent:
+    try:
+        async with asyncio.timeout(patience):
+            return await anext(events)
+    except TimeoutError:
+        raise WorkerUnreachable("worker_unreachable", reason="no progress") from None
+    except StopAsyncIteration:
+        raise WorkerUnreachable("worker_unreachable", reason="the stream ended early") from None
 
 
 def fact_of(job: Job, reason: Failure | None) -> JobEvent:

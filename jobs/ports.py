@@ -1,6 +1,6 @@
 """What the domain asks of the outside. Each port has an adapter and a contract-tested fake, or two adapters."""
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -227,7 +227,7 @@ class Worker(Protocol):
         """Health and abilities, asked every few seconds."""
         ...
 
-    def run(self, run: Run, *, resume: bool = False) -> AsyncIterator[RunEvent]:
+    def run(self, run: Run, *, resume: bool = False) -> AsyncGenerator[RunEvent, None]:
         """Start the run (or, with ``resume``, only attach to it) and follow it to its last event.
 
         The first event is RunAccepted; the last one RunFinished, RunFailed or RunCancelled. Starting the same key

@@ -9,8 +9,8 @@ import base64
 import binascii
 import hashlib
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -91,7 +91,7 @@ class EngineWorker:
             running=tuple(_key(run.key) for run in runs.runs if not run.state.is_end),
         )
 
-    async def run(self, run: Run, *, resume: bool = False) -> AsyncIterator[RunEvent]:
+    async def run(self, run: Run, *, resume: bool = False) -> AsyncGenerator[RunEvent, None]:
         """Start (or, with ``resume``, only attach to) a run and follow it to its end."""
         refusal = None if resume else await self._put(run)
         if refusal is not None:
@@ -100,13 +100,14 @@ class EngineWorker:
         failures = 0
         while True:
             try:
-                async for event in self._events(run.key):
-                    if isinstance(event, RunProgressed):
-                        failures = 0
-                    is_last = not isinstance(event, RunAccepted | RunProgressed)
-                    yield await self._fetched(run.key, event) if isinstance(event, protocol.Finished) else event
-                    if is_last:
-                        return
+                async with aclosing(self._events(run.key)) as events:
+                    async for event in events:
+                        if isinstance(event, RunProgressed):
+                            failures = 0
+                        is_last = not isinstance(event, RunAccepted | RunProgressed)
+                        yield await self._fetched(run.key, event) if isinstance(event, protocol.Finished) else event
+                        if is_last:
+                            return
                 raise WorkerUnreachable("worker_unreachable", reason="the stream ended without an end")
             except WorkerUnreachable:
                 failures += 1
@@ -147,7 +148,7 @@ class EngineWorker:
             await _body(response)
             return None
 
-    async def _events(self, key: RunKey) -> AsyncIterator[Any]:
+    async def _events(self, key: RunKey) -> AsyncGenerator[Any, None]:
         """The run's events as the domain's, the finish still as the protocol's. Raises WorkerUnreachable when it breaks."""
         idle = aiohttp.ClientTimeout(total=None, sock_connect=self._patience.connect, sock_read=self._patience.silence)
         async with self._call("GET", f"v1/runs/{key}/events", timeout=None, limits=idle) as response:
