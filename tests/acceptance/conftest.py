@@ -4,8 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.databases import database_url, migrated_file, migrated_template  # noqa: F401  fixtures
-from tests.postgres import postgres_server  # noqa: F401  fixture
 
 
 def pytest_collection_modifyitems(items):
