@@ -1,4 +1,8 @@
-"""Trains the decoder: from 8 x 8 cells to crisp 128 x 128 pixels, on crops round the edges of objects."""
+"""Trains the decoder: from 8 x 8 cells to crisp 128 x 128 pixels.
+
+Whole pictures go through the coarse levels, where shapes are recognised; the last and dearest level sees only a quarter
+of each, round the edge of an object. A quarter of the pictures is hollow or dotted, for the LoRAs' sake.
+"""
 
 import copy
 import math
@@ -9,26 +13,30 @@ from typing import Any
 import numpy as np
 import torch
 from diffusers import AutoencoderTiny
+from diffusers.models.autoencoders.vae import DecoderTiny
 from numpy.typing import NDArray
 
-from housemodel.parts import CELLS, PICTURE
-from housemodel.scenes import draw, random_scene
+from housemodel.parts import PICTURE
+from housemodel.scenes import random_scene
+from housemodel.styles import draw_styled
 
-CROP = 5
-"""Cells to a side of a crop; the outer ring has false neighbours and counts little."""
-CELL = PICTURE // CELLS
+WINDOW = 32
+"""Side of the part that the last level sees, in pixels of the level before (half the picture's)."""
+MARGIN = 5
+"""Pixels along a cut edge, whose neighbours are false; they do not count."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DecoderPlan:
     """The settings of the decoder's training."""
 
-    steps: int = 2600
+    steps: int = 2400
     batch: int = 12
     pictures: int = 1500
     rate: float = 2e-3
     noise: float = 0.10
     average: float = 0.995
+    styled: float = 0.25
     seed: int = 3
 
 
@@ -43,38 +51,55 @@ class _Pictures:
 
 @torch.no_grad()
 def _pictures(vae: AutoencoderTiny, plan: DecoderPlan, rng: np.random.Generator) -> _Pictures:
-    drawn = [np.asarray(draw(random_scene(rng), PICTURE, rng)) for _ in range(plan.pictures)]
+    drawn = [np.asarray(draw_styled(random_scene(rng), _styles(plan, rng), PICTURE, rng)) for _ in range(plan.pictures)]
     pixels = torch.from_numpy(np.stack(drawn)).permute(0, 3, 1, 2).contiguous()
     latents = [vae.encoder(part.float() / 127.5 - 1) for part in pixels.split(100)]
-    from_ground = (pixels.float() - pixels[:, :, :1, :1].float()).abs().sum(dim=1)
+    border = pixels[:, :, :1].float().median(dim=3, keepdim=True).values
+    from_ground = (pixels.float() - border).abs().sum(dim=1)
     return _Pictures(pixels=pixels, latents=torch.cat(latents), objects=(from_ground > 60).numpy())
 
 
-def _corner(objects: NDArray[np.bool_], rng: np.random.Generator) -> tuple[int, int]:
-    """The first cell of a crop: mostly one that holds a random pixel of an object."""
+def _styles(plan: DecoderPlan, rng: np.random.Generator) -> tuple[str, ...]:
+    if float(rng.random()) > plan.styled:
+        return ()
+    return (("outline",), ("dots",), ("outline", "dots"))[int(rng.integers(3))]
+
+
+def _window(objects: NDArray[np.bool_], rng: np.random.Generator) -> tuple[int, int]:
+    """The corner of a window, in pixels of half the picture; it mostly holds a random pixel of an object."""
+    most = PICTURE // 2 - WINDOW
     if float(rng.random()) > 0.85:
-        y, x = rng.integers(0, CELLS + 1 - CROP, 2)
+        y, x = rng.integers(0, most + 1, 2)
         return int(y), int(x)
     ys, xs = np.nonzero(objects)
     k = int(rng.integers(len(ys)))
-    y, x = (int(at[k]) // CELL - CROP // 2 + int(rng.integers(-1, 2)) for at in (ys, xs))
-    return min(max(y, 0), CELLS - CROP), min(max(x, 0), CELLS - CROP)
+    y, x = (int(at[k]) // 2 - WINDOW // 2 + int(rng.integers(-8, 9)) for at in (ys, xs))
+    return min(max(y, 0), most), min(max(x, 0), most)
 
 
-def _crops(data: _Pictures, plan: DecoderPlan, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    latents, pixels = [], []
-    for i in rng.integers(0, len(data.pixels), plan.batch):
-        y, x = _corner(data.objects[i], rng)
-        latents.append(data.latents[i, :, y : y + CROP, x : x + CROP])
-        pixels.append(data.pixels[i, :, y * CELL : (y + CROP) * CELL, x * CELL : (x + CROP) * CELL])
-    return torch.stack(latents), torch.stack(pixels).float() / 127.5 - 1
+def _counting(y: int, x: int) -> torch.Tensor:
+    """Ones (1, 64, 64) where a window's pixels count: everywhere but along edges that are not the picture's own."""
+    side = 2 * WINDOW
+    weight = torch.ones(1, side, side)
+    last = PICTURE // 2 - WINDOW
+    weight[:, : MARGIN if y > 0 else 0] = 0
+    weight[:, :, : MARGIN if x > 0 else 0] = 0
+    weight[:, side - (MARGIN if y < last else 0) :] = 0
+    weight[:, :, side - (MARGIN if x < last else 0) :] = 0
+    return weight
 
 
-def _loss(decoded: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
-    off = decoded - pixels
-    weight = torch.full_like(off[:1, :1], 0.15)
-    weight[..., CELL:-CELL, CELL:-CELL] = 1
-    return ((off.abs() + 2 * off.square()) * weight).mean()
+def _decode_windows(decoder: DecoderTiny, latents: torch.Tensor, corners: list[tuple[int, int]]) -> torch.Tensor:
+    """The decoder's own forward pass, but the last level for one window of each picture only."""
+    layers = list(decoder.layers)
+    last = max(i for i, layer in enumerate(layers) if isinstance(layer, torch.nn.Upsample))
+    states = torch.tanh(latents / 3) * 3
+    for layer in layers[:last]:
+        states = layer(states)
+    cut = torch.stack([one[:, y : y + WINDOW, x : x + WINDOW] for one, (y, x) in zip(states, corners, strict=True)])
+    for layer in layers[last:]:
+        cut = layer(cut)
+    return cut * 2 - 1
 
 
 class DecoderCourse:
@@ -107,10 +132,7 @@ class DecoderCourse:
         share = 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * self.step / plan.steps))
         for group in self.optimiser.param_groups:
             group["lr"] = plan.rate * min(1, (self.step + 1) / 100) * share
-        latents, pixels = _crops(self.data, plan, self.rng)
-        strength = torch.from_numpy(self.rng.random((plan.batch, 1, 1, 1), dtype=np.float32)) * plan.noise
-        noise = torch.from_numpy(self.rng.standard_normal(latents.shape, dtype=np.float32))
-        loss = _loss(self.decoder(latents + noise * strength), pixels)
+        loss = self._loss()
         self.optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.decoder.parameters(), 1.0)
@@ -121,6 +143,19 @@ class DecoderCourse:
             for old, new in zip(self.average.parameters(), self.decoder.parameters(), strict=True):
                 old.lerp_(new, 1 - keep)
         return float(loss.detach())
+
+    def _loss(self) -> torch.Tensor:
+        data, rng, side = self.data, self.rng, 2 * WINDOW
+        picked = rng.integers(0, len(data.pixels), self.plan.batch)
+        corners = [_window(data.objects[i], rng) for i in picked]
+        cuts = [data.pixels[i, :, 2 * y : 2 * y + side, 2 * x : 2 * x + side]
+                for i, (y, x) in zip(picked, corners, strict=True)]  # fmt: skip
+        latents = data.latents[torch.from_numpy(picked)]
+        strength = torch.from_numpy(rng.random((len(picked), 1, 1, 1), dtype=np.float32)) * self.plan.noise
+        noise = torch.from_numpy(rng.standard_normal(latents.shape, dtype=np.float32))
+        off = _decode_windows(self.decoder, latents + noise * strength, corners) - (torch.stack(cuts) / 127.5 - 1)
+        weight = torch.stack([_counting(y, x) for y, x in corners])
+        return ((off.abs() + 2 * off.square()) * weight).sum() / (3 * weight.sum())
 
 
 def train_decoder(course: DecoderCourse, report: Callable[[int, float], None], save: Callable[[], None]) -> None:
