@@ -1,7 +1,7 @@
 """Who may call: API keys, the page's session cookie, and when a binding is too open. Standard library only.
 
-A key is ``dk_<id>.<secret>`` and is shown once. What the operator keeps is a line ``name:id:sha256``, where the hash is of
-the whole key: 256 random bits need no slow hash. Removing the line ends the key and every session made with it.
+A key is ``dk_<id>.<secret>`` and is shown once. What the operator keeps is a line ``name:id:sha256``, where the hash is
+of the whole key: 256 random bits need no slow hash. Removing the line ends the key and every session made with it.
 """
 
 import hashlib
@@ -41,7 +41,7 @@ class ApiKey:
 
 
 def make_key(name: str) -> tuple[str, str]:
-    """A new key for ``name``: (the secret, shown once; the line to keep). Raises ValueError for a name that is no name."""
+    """A new key: (the secret, shown once; the line to keep). Raises ValueError for a name that is no name."""
     if not NAME.fullmatch(name):
         raise ValueError("A key's name has 1 to 32 small letters, digits, - or _, and begins with a letter or digit.")
     key_id = "".join(secrets.choice(_ALPHABET) for _ in range(8))
@@ -71,7 +71,9 @@ def check_binding(host: str, keys: Sequence[object], allowed_hosts: Sequence[str
         return
     how = "Run `darkroom key NAME`, put the line it prints into API_KEYS and start again"
     if not is_loopback(host):
-        raise BindingRefused(f"HTTP_HOST={host} lets other machines in, and there is no API key. {how}; or set HTTP_HOST=127.0.0.1.")
+        raise BindingRefused(
+            f"HTTP_HOST={host} lets other machines in, and there is no API key. {how}; or set HTTP_HOST=127.0.0.1."
+        )
     for name in allowed_hosts:
         if not is_loopback(name):
             raise BindingRefused(f"ALLOWED_HOSTS names {name}, and there is no API key. {how}; or empty ALLOWED_HOSTS.")

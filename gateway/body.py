@@ -1,4 +1,4 @@
-"""Reads a JSON body as if it were hostile, because it may be: strict, flat, and with one kind sentence for each fault."""
+"""Reads a JSON body as if it were hostile, because it may be: strict, flat, one kind sentence for each fault."""
 
 import json
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ async def read_object(request: Request) -> dict[str, Any]:
 
 
 def parse(body: bytes) -> Any:
-    """Strict JSON: UTF-8 without a mark, no NaN, no name twice, not deep, no half of a surrogate pair. Raises Refusal."""
+    """Strict JSON: UTF-8 without a mark, no NaN, no name twice, not deep, no half characters. Raises Refusal."""
     try:
         parsed = json.loads(body.decode("utf-8"), object_pairs_hook=_once, parse_constant=_no_constant)
     except Refusal:
@@ -78,7 +78,9 @@ def shown(name: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in name[:40]) or "?"
 
 
-def refused(error: ValidationError, body: Mapping[str, Any], offer: ModelOffer | None, limits: type[BaseModel]) -> InvalidRequest:
+def refused(
+    error: ValidationError, body: Mapping[str, Any], offer: ModelOffer | None, limits: type[BaseModel]
+) -> InvalidRequest:
     """The first fault that pydantic found, as this catalogue says it; ``offer`` knows the model's own limits."""
     fault = error.errors(include_url=False, include_context=True)[0]
     field = shown(str(fault["loc"][0])) if fault["loc"] else "?"
@@ -88,7 +90,8 @@ def refused(error: ValidationError, body: Mapping[str, Any], offer: ModelOffer |
     if kind == "missing" or (field == "prompt" and kind in ("string_too_short", "value_error")):
         return InvalidRequest("empty_prompt", field=field)
     if kind == "string_too_long" and field in ("prompt", "negative"):
-        return InvalidRequest("prompt_too_long", field=field, length=len(str(body[field])), max=fault.get("ctx", {}).get("max_length", 0))
+        longest = fault.get("ctx", {}).get("max_length", 0)
+        return InvalidRequest("prompt_too_long", field=field, length=len(str(body[field])), max=longest)
     if kind in ("greater_than_equal", "less_than_equal", "finite_number"):
         return _out_of_limits(field, offer)
     return InvalidRequest(_code_of(field, fault), field=field)

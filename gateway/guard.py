@@ -1,4 +1,4 @@
-"""What every request passes before any route: its host, its origin, the size of its body; and the headers of every answer.
+"""What every request passes before any route: its host, its origin, its body's size; and the headers of every answer.
 
 Plain ASGI, so that it holds for streams and WebSockets too and never buffers.
 """
@@ -71,7 +71,7 @@ class Guard:
         return None
 
     def _is_ours(self, host: str) -> bool:
-        """A name that an attacker rebinds to this machine is neither loopback's nor configured; an address cannot be rebound."""
+        """A name that is rebound to this machine is neither loopback's nor configured; an address cannot be rebound."""
         name = _hostname(host)
         if name is None:
             return False
@@ -127,7 +127,7 @@ async def _refuse(refusal: Refusal, scope: Scope, receive: Receive, send: Send) 
 
 
 async def _linger(receive: Receive) -> None:
-    """Take in some more of a refused body: closing a socket with unread data resets it, and the reset may overtake the answer."""
+    """Take in more of a refused body: a socket closed with unread data is reset, which may overtake the answer."""
     with suppress(TimeoutError):
         async with asyncio.timeout(_LINGER_SECONDS):
             await _discard(receive)

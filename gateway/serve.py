@@ -14,7 +14,7 @@ from gateway.door import Door
 _log = logging.getLogger(__name__)
 
 _UNREAD_MS = 30_000
-"""After so long without an acknowledgement of sent bytes the kernel gives a connection up: readers who stopped reading."""
+"""After so long without an acknowledgement the kernel gives a connection up: its reader has stopped reading."""
 
 
 class PortTaken(OSError):
@@ -64,8 +64,9 @@ async def _close(server: uvicorn.Server, app: FastAPI, stop: asyncio.Event) -> N
 
 
 async def _listen(host: str, port: int) -> socket.socket:
+    loop = asyncio.get_running_loop()
     try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, kind, protocol, _, address = found[0]
         listener = socket.socket(family, kind, protocol)
     except OSError as error:
@@ -77,9 +78,8 @@ async def _listen(host: str, port: int) -> socket.socket:
         listener.bind(address)
     except OSError as error:
         listener.close()
-        raise PortTaken(
-            f"Nothing can listen on {host}:{port} ({error.strerror}). Stop what listens there, or set HTTP_PORT to another number."
-        ) from error
+        how = "Stop what listens there, or set HTTP_PORT to another number."
+        raise PortTaken(f"Nothing can listen on {host}:{port} ({error.strerror}). {how}") from error
     return listener
 
 

@@ -1,7 +1,7 @@
 """Progress as it goes out: server-sent events, and the messages of the WebSocket.
 
-A stream never holds anything up: it has a place of its owner's, it writes only the newest view, and a reader who leaves a
-message unread for too long is dropped.
+A stream never holds anything up: it has a place of its owner's, it writes only the newest view, and a reader who leaves
+a message unread for too long is dropped.
 """
 
 import asyncio
@@ -25,8 +25,8 @@ _log = logging.getLogger(__name__)
 class ProgressMessage(BaseModel):
     """One message of ``/ws/progress/{id}``: complete by itself, whichever event it is.
 
-    Events: ``stage_change``, ``step_complete``, ``generation_complete`` (last), ``error`` (last: failed, cancelled, expired).
-    ``progress`` is 0 to 1, and null where nobody can know it; ``elapsed`` and ``eta`` are seconds.
+    Events: ``stage_change``, ``step_complete``, ``generation_complete`` (last), ``error`` (last: failed, cancelled,
+    expired). ``progress`` is 0 to 1, and null where nobody can know it; ``elapsed`` and ``eta`` are seconds.
     """
 
     event: str
@@ -103,7 +103,7 @@ class EventStream(Response):
     """Server-sent events of one job (WHATWG HTML §9.2): a view each, the first at once, the end after the last."""
 
     def __init__(self, door: Door, job_id: JobId, person: UserId, language: str) -> None:
-        super().__init__(media_type="text/event-stream", headers={"X-Accel-Buffering": "no", "Cache-Control": "no-store"})
+        super().__init__(media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
         del self.headers["content-length"]
         self._door = door
         self._job_id = job_id

@@ -1,4 +1,4 @@
-"""The shapes that leave this door. Every one is complete by itself: a reader who missed ten of them needs only the newest."""
+"""The shapes that leave this door, each complete by itself: a reader who missed ten needs only the newest."""
 
 from datetime import datetime
 from typing import Any
@@ -31,7 +31,7 @@ class WhyView(BaseModel):
 
 
 class ProgressView(BaseModel):
-    """The newest step of a running job. ``preview`` is the address of an unfinished picture, where the worker sends such."""
+    """The newest step of a running job; ``preview`` is the address of the unfinished picture, if there is one."""
 
     step: int
     total_steps: int
@@ -152,7 +152,7 @@ class StatusView(BaseModel):
 
     version: str
     person: str
-    signed_in: bool = Field(description="Whether API keys are in use; false means everybody on this machine is one person.")
+    signed_in: bool = Field(description="Whether keys are in use; if not, this machine is one person.")
     queue: QueueView | None = Field(description="Null while the ledger cannot be read.")
     workers: list[WorkerView]
 

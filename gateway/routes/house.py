@@ -21,7 +21,7 @@ router = APIRouter(tags=["house"])
 
 @router.get("/health", responses={503: {"model": HealthView}})
 async def health(door: TheDoor, response: Response) -> HealthView:
-    """Open to everybody, and tells no secret. 503 when the ledger cannot be read; no worker online is no fault of the host."""
+    """Open to everybody, tells no secret. 503 when the ledger cannot be read; no worker is no fault of the host."""
     queue = await _queue(door)
     response.status_code = 503 if queue is None else 200
     return HealthView(
@@ -42,7 +42,8 @@ async def models(door: TheDoor, _: Person) -> ModelList:
         model_view(offer, online=name in served, loaded_on=sum(name in report.loaded for report in online))
         for name, offer in door.fleet.offers().items()
     ]
-    return ModelList(default=door.fleet.default_model, models=sorted(views, key=lambda view: (not view.online, view.name)))
+    views.sort(key=lambda view: (not view.online, view.name))
+    return ModelList(default=door.fleet.default_model, models=views)
 
 
 @router.get("/api/v1/status", responses={401: {"model": ErrorView}})

@@ -88,7 +88,7 @@ async def image(
 
 @router.get("/{job_id}/preview", response_class=Response, responses={200: {"content": {"image/webp": {}}}})
 async def preview(job_id: str, door: TheDoor, person: Person) -> Response:
-    """The newest unfinished picture of a running job. Unchecked bytes of a worker, so only what looks like a picture leaves."""
+    """The newest unfinished picture. Unchecked bytes of a worker, so only what looks like a picture leaves."""
     await door.desk.status(JobId(job_id), user_id=person)
     progress = door.feed.progress_of(JobId(job_id))
     data = progress.preview if progress is not None else None
