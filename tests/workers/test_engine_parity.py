@@ -243,3 +243,21 @@ def test_a_denoiser_that_returns_another_number_of_rows_is_found_out(family: Sta
             family.denoise(states)
     finally:
         hook.remove()
+
+
+@pytest.mark.parametrize(("name", "dtype"), [("kl", torch.float16), ("tiny", torch.bfloat16)])
+def test_in_half_precision_company_changes_no_more_than_rounding(
+    models_folder: Path, name: str, dtype: torch.dtype
+) -> None:
+    from workers.engine.families import sd15_loading
+
+    source = discover(models_folder, {}).models[name]
+    family = sd15_loading.load(source, device=torch.device("cpu"), dtype=dtype)
+    wanted = [
+        (0, spec(name, scheduler="euler_a"), 99),
+        (1, spec(name, prompt=LONG, seed=8, guidance=1.0), 99),
+    ]
+    for (_, one, _), state in zip(wanted, together(family, wanted), strict=True):
+        assert state.latents.dtype == torch.float32
+        assert difference(state, alone(family, one)) <= 4 * torch.finfo(dtype).eps
+        assert family.decode(state).shape == (one.height, one.width, 3)

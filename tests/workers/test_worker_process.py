@@ -160,8 +160,31 @@ def test_a_taken_port_is_said(capsys: pytest.CaptureFixture[str], tmp_path: Path
 
 
 def test_the_token_of_the_environment_is_taken_and_not_shown() -> None:
-    options = cli.parser().parse_args([])
-    settings = cli.settings_of(options, {"DARKROOM_WORKER_TOKEN": TOKEN})
+    environment = {"DARKROOM_WORKER_TOKEN": TOKEN}
+    options = cli.parser(environment).parse_args([])
+    settings = cli.settings_of(options, environment)
     assert settings.token == TOKEN
     assert TOKEN not in repr(settings)
-    assert TOKEN not in json.dumps(cli.parser().format_help())
+    assert TOKEN not in json.dumps(cli.parser(environment).format_help())
+
+
+def test_the_environment_gives_defaults_and_the_command_line_wins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORKER_PORT", "7999")
+    monkeypatch.delenv("WORKER_HOST", raising=False)
+    (tmp_path / ".env").write_text("WORKER_PORT=1\nWORKER_HOST=::1\nMODELS=/m\nDISCORD_TOKEN=not-ours\n")
+    environment = cli.read_environment(tmp_path / ".env")
+    assert "DISCORD_TOKEN" not in environment
+    settings = cli.settings_of(cli.parser(environment).parse_args(["--models", "here"]), environment)
+    assert (settings.host, settings.port, settings.models) == ("::1", 7999, Path("here"))
+
+
+async def test_a_device_that_is_not_there_is_said_in_a_sentence(models_folder: Path) -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "workers.server", "--port", "0", "--models", str(models_folder), "--no-house-model",
+        "--device", "mps", stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    out, _ = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 70
+    assert b"There is no device 'mps' that this torch can use here" in out

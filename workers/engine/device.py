@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from workers.engine.errors import EngineError
 from workers.engine.ports import DeviceFacts, DeviceKind
 
 
@@ -52,7 +53,7 @@ class Device:
 
 
 def _kind(wanted: str) -> DeviceKind:
-    """The kind asked for, or the best there is. Raises ValueError with a sentence for one that is not there."""
+    """The kind asked for, or the best there is. Raises EngineError for one that is not there."""
     have: list[DeviceKind] = ["cpu"]
     if torch.backends.mps.is_available():
         have.insert(0, "mps")
@@ -63,7 +64,7 @@ def _kind(wanted: str) -> DeviceKind:
     for kind in have:
         if kind == wanted:
             return kind
-    raise ValueError(f"There is no device {wanted!r} that this torch can use here; there is: {', '.join(have)}.")
+    raise EngineError(f"There is no device {wanted!r} that this torch can use here; there is: {', '.join(have)}.")
 
 
 def _processor() -> str:

@@ -20,7 +20,7 @@ from typing import Any
 
 from workers.engine import pictures
 from workers.engine.catalog import ModelSource
-from workers.engine.errors import RunFailure
+from workers.engine.errors import EngineError, RunFailure
 from workers.engine.families.base import Family
 from workers.engine.passes import Limits, Workbench
 from workers.engine.ports import Backend, DeviceFacts
@@ -151,7 +151,8 @@ class Engine:
                 self._listen()
                 self._turn()
         except BaseException as error:  # noqa: BLE001 - the last thing this thread does is to say that it died
-            _log.critical("The engine died", exc_info=error)
+            # A refusal of ours (no such device, packages missing) needs no traceback; its owner says it in a sentence.
+            _log.critical("The engine died", exc_info=None if isinstance(error, EngineError) else error)
             self._end(RunFailure("engine_error", f"The engine died of {type(error).__name__}.", blame="infra"))
             self._on_death(error)
         else:

@@ -10,47 +10,49 @@ import platform
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
+from workers.engine.errors import EngineError
 from workers.server.settings import SettingsRefused, WorkerSettings
 
 if TYPE_CHECKING:
     from workers.engine.ports import Backend
 
 TOKEN_VARIABLE = "DARKROOM_WORKER_TOKEN"  # noqa: S105 - the name of the variable, not a token
+VARIABLES = (TOKEN_VARIABLE, "WORKER_HOST", "WORKER_PORT", "WORKER_NAME", "MODELS", "LOG_LEVEL")
 
 
-def parser() -> argparse.ArgumentParser:
-    """The options, for `main` and for whoever documents them."""
+def parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
+    """The options. What the environment names is their default."""
     made = argparse.ArgumentParser(
-        prog="darkroom worker", description="Make pictures on this machine's GPU or CPU for a darkroom host."
+        prog="darkroom worker",
+        description="Make pictures on this machine's GPU or CPU for a darkroom host.",
+        epilog=f"{', '.join(VARIABLES)} are read from the environment or .env where the option is not given.",
     )
-    made.add_argument(
-        "--host", default="127.0.0.1", help="address to listen on; off loopback a token is needed (127.0.0.1)"
-    )
-    made.add_argument("--port", type=int, default=7870, help="port to listen on, 0 for any (7870)")
-    made.add_argument(
-        "--models",
-        type=Path,
-        default=Path("models"),
-        help="folder with models in diffusers layout or .safetensors (models)",
-    )
-    made.add_argument(
-        "--name", default=platform.node() or "worker", help="what the host calls this worker (this machine's name)"
-    )
-    made.add_argument(
-        "--token", help=f"what the host must send; better set {TOKEN_VARIABLE}, which other users cannot see"
-    )
-    made.add_argument("--threads", type=int, help="CPU threads for the model (torch decides)")
-    made.add_argument("--max-batch", type=int, default=8, help="the most pictures made at once (8)")
-    made.add_argument("--models-in-memory", type=int, default=2, help="how many models stay loaded (2)")
-    made.add_argument(
-        "--device", choices=("auto", "cuda", "rocm", "mps", "cpu"), default="auto", help="what to compute on (auto)"
-    )
-    made.add_argument(
-        "--no-house-model", action="store_true", help="do not offer the small model that comes with darkroom"
-    )
+
+    def option(name: str, default: object, told: str, **more: Any) -> None:
+        made.add_argument(name, default=default, help=f"{told} ({default})" if default is not None else told, **more)
+
+    option("--host", environment.get("WORKER_HOST") or "127.0.0.1", "address to listen on; off loopback give a token")
+    option("--port", environment.get("WORKER_PORT") or "7870", "port to listen on, 0 for any", type=int)
+    models = environment.get("MODELS") or "models"
+    option("--models", models, "folder with models in diffusers layout or .safetensors", type=Path)
+    option("--name", environment.get("WORKER_NAME") or platform.node() or "worker", "what the host calls this worker")
+    option("--token", None, f"what the host must send; better set {TOKEN_VARIABLE}, which other users cannot see")
+    option("--threads", None, "CPU threads for the model; torch decides where it is not given", type=int)
+    option("--max-batch", 8, "the most pictures made at once", type=int)
+    option("--models-in-memory", 2, "how many models stay loaded", type=int)
+    option("--device", "auto", "what to compute on", choices=("auto", "cuda", "rocm", "mps", "cpu"))
+    made.add_argument("--no-house-model", action="store_true", help="do not offer the model that comes with darkroom")
     return made
+
+
+def read_environment(dotenv: Path = Path(".env")) -> dict[str, str]:
+    """The worker's own variables, from ``.env`` and the environment, which wins. No other variable is looked at."""
+    from dotenv import dotenv_values
+
+    given = {**dotenv_values(dotenv, interpolate=False), **os.environ}  # noqa: TID251 - a worker's settings begin here
+    return {name: value for name in VARIABLES if (value := given.get(name))}
 
 
 def settings_of(options: argparse.Namespace, environment: Mapping[str, str]) -> WorkerSettings:
@@ -86,12 +88,14 @@ def builtin_models() -> dict[str, Path]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a worker until it is told to end; the exit status."""
-    options = parser().parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    environment = read_environment()
+    options = parser(environment).parse_args(argv)
+    level = logging.getLevelNamesMapping().get(environment.get("LOG_LEVEL", "INFO").upper(), logging.INFO)
+    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     from workers.server.serve import serve
 
     try:
-        settings = settings_of(options, os.environ)  # noqa: TID251 - this is where a worker's settings are read
+        settings = settings_of(options, environment)
         builtin = {} if options.no_house_model else builtin_models()
         return asyncio.run(
             serve(
@@ -111,8 +115,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _backend(settings: WorkerSettings) -> Backend:
     # Here, on the engine's thread: this is the import of torch.
-    from workers.engine.backend import TorchBackend
-
+    try:
+        from workers.engine.backend import TorchBackend
+    except ImportError as error:
+        detail = f"The worker's packages are not all installed ({error}): pip install 'darkroom[worker]'."
+        raise EngineError(detail) from error
     return TorchBackend(device=settings.device, threads=settings.threads)
 
 

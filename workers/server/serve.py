@@ -51,12 +51,15 @@ async def _live(worker: Worker, announce: Callable[[str], None]) -> int:
     async with asyncio.TaskGroup() as tasks:
         beside = [tasks.create_task(worker.keep_rescanning()), tasks.create_task(_say_ready(worker, announce))]
         await worker.ending.wait()
-        if not worker.has_died:
+        if worker.death is None:
             announce("draining: no new runs are taken; press Ctrl-C again to exit at once")
             await worker.drained()
         for task in beside:
             task.cancel()
-    return ENGINE_DIED if worker.has_died else 0
+    if worker.death is None:
+        return 0
+    announce(f"the engine died: {worker.death or type(worker.death).__name__}")
+    return ENGINE_DIED
 
 
 async def _say_ready(worker: Worker, announce: Callable[[str], None]) -> None:

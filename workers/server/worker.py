@@ -58,7 +58,7 @@ class Worker:
         self.ready = asyncio.Event()
         #: Set when the process must end: it drains, or the engine died and whoever supervises it must start another.
         self.ending = asyncio.Event()
-        self.has_died = False
+        self.death: BaseException | None = None
         self._builtin = builtin
         self._catalog = Catalog()
         self._draining = False
@@ -71,7 +71,7 @@ class Worker:
                 preview_bytes=PREVIEW_BYTES_MAX,
             ),
             on_ready=lambda: self._from_engine(self.ready.set),
-            on_death=lambda _: self._from_engine(self._died),
+            on_death=lambda error: self._from_engine(lambda: self._died(error)),
         )
 
     async def __aenter__(self) -> Worker:
@@ -93,8 +93,8 @@ class Worker:
             # The loop is closed: the process is ending and nobody listens any more.
             _log.debug("A word of the engine came after the end")
 
-    def _died(self) -> None:
-        self.has_died = True
+    def _died(self, error: BaseException) -> None:
+        self.death = error
         self.ending.set()
 
     async def rescan(self) -> None:
@@ -112,7 +112,7 @@ class Worker:
         """Whether runs are taken."""
         status = "ready" if self.ready.is_set() else "starting"
         status = "draining" if self._draining else status
-        status = "failed" if self.has_died else status
+        status = "failed" if self.death is not None else status
         return Health(status=status, protocol_version=PROTOCOL_VERSION, instance_id=self.instance_id)
 
     def capabilities(self) -> Capabilities:
@@ -157,7 +157,7 @@ class Worker:
 
     @property
     def _free_places(self) -> int:
-        if self._draining or self.has_died:
+        if self._draining or self.death is not None:
             return 0
         return max(0, self.settings.max_batch - len(self.ledger.under_way))
 
@@ -233,7 +233,7 @@ class Worker:
             raise Refused(HTTPStatus.UNPROCESSABLE_ENTITY, "bad_order", detail, fields=fields)
 
     def _refuse_full(self) -> None:
-        if self._draining or self.has_died:
+        if self._draining or self.death is not None:
             detail = "This worker is ending and takes no more runs; others do."
             raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, "draining", detail)
         if not self.ready.is_set():
