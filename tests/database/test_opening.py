@@ -16,6 +16,7 @@ from database.job_store import SqlJobStore
 from database.migrate import migrate
 from tests.contract.asking import ask, claim, order
 from tests.databases import Open, sqlite_url
+from tests.postgres import PostgresServer
 
 
 @pytest.fixture
@@ -79,6 +80,21 @@ async def test_sqlite_is_opened_as_the_ledger_needs_it(file: Path):
     async with open_database(sqlite_url(file)) as database:
         assert await database.write(settings) == ["wal", 2, 1, 10000, 0]
         assert await database.read(settings) == ["wal", 2, 1, 10000, 1]
+
+
+async def test_postgresql_transactions_are_limited_without_touching_the_session(postgres_server: PostgresServer):
+    async def settings(tx) -> list[object]:
+        names = ("lock_timeout", "statement_timeout", "synchronous_commit", "transaction_isolation")
+        return [(await tx.exec_driver_sql(f"SHOW {name}")).scalar_one() for name in names]
+
+    async with open_database(postgres_server.url()) as database:
+        assert await database.write(settings) == ["2s", "15s", "on", "read committed"]
+        assert await database.read(settings) == ["2s", "15s", "on", "repeatable read"]
+        async with database._writer.connect() as raw:
+            session = await raw.get_raw_connection()
+            assert await session.driver_connection.fetchval("SELECT name FROM pg_prepared_statements") is None
+            await raw.rollback()
+            assert await session.driver_connection.fetchval("SHOW statement_timeout") == "0"
 
 
 async def test_a_writing_transaction_holds_the_file_from_its_first_moment(file: Path):
