@@ -158,6 +158,7 @@ class Delivery:
     part: int
     epoch: int
     attempts: int
+    """Takes so far, this one included."""
     place: Place
     first_try_at: datetime | None
     """When a POST was first tried, from the database's clock; set means: read the channel back before posting."""
