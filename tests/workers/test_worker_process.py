@@ -22,7 +22,8 @@ from PIL import Image, ImageChops
 from workers.protocol import Capabilities, Finished, parse_event
 from workers.server import cli
 
-pytestmark = pytest.mark.slow
+# Importing torch and diffusers takes 6 s on an idle core and a minute on a busy machine, in each process.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 TOKEN = "correct-horse-battery-staple"
 
