@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from workers.engine.catalog import ModelSource, discover
+from workers.engine.catalog import Builtin, ModelSource, discover
 from workers.engine.loop import Engine, EngineSettings
 from workers.engine.run import Broken, Made, Report, RunSpec, Stopped
 
@@ -207,13 +207,15 @@ def _source(folder: Path | None) -> ModelSource:
     if folder is None:
         from workers.server.cli import builtin_models
 
-        folder = builtin_models().get("house")
-        if folder is None:
+        wanted = builtin_models()
+        if not wanted:
             raise SystemExit("There is no house model here; name another with --model FOLDER.")
-    catalog = discover(None, {folder.name: folder})
-    if folder.name not in catalog.models:
-        raise SystemExit(f"{folder}: {catalog.refused[folder.name]}")
-    return catalog.models[folder.name]
+    else:
+        wanted = {folder.name: Builtin(path=folder)}
+    catalog = discover(None, wanted)
+    for name, reason in catalog.refused.items():
+        raise SystemExit(f"{name}: {reason}")
+    return next(iter(catalog.models.values()))
 
 
 if __name__ == "__main__":

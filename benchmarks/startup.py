@@ -36,7 +36,9 @@ def warm_s() -> float:
 
 def imports_s() -> float:
     """The baseline: what loading torch and diffusers alone takes here and now."""
-    return _timed([sys.executable, "-W", "ignore", "-c", "import torch, diffusers; diffusers.StableDiffusionPipeline"], cwd=ROOT, env=dict(os.environ))
+    return _timed(
+        [sys.executable, "-W", "ignore", "-c", "import torch, diffusers; diffusers.StableDiffusionPipeline"], cwd=ROOT, env=dict(os.environ)
+    )
 
 
 def _timed(command: list[str], *, cwd: Path, env: dict[str, str]) -> float:

@@ -17,7 +17,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one subcommand and return its exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments[:1] == ["worker"]:  # the worker has options of its own, and nothing else of ours is loaded there
-        from workers.server.cli import main as worker_main  # noqa: PLC0415  a worker's imports are not a host's
+        from workers.server.cli import main as worker_main
 
         return worker_main(arguments[1:])
     options = _parser().parse_args(arguments)
@@ -56,7 +56,7 @@ def _command(
 
 def environment() -> Mapping[str, str | None]:
     """``.env`` of the working folder, under the real environment's values."""
-    from dotenv import dotenv_values  # noqa: PLC0415  the worker's command needs none of it
+    from dotenv import dotenv_values
 
     return {**dotenv_values(".env"), **os.environ}  # noqa: TID251  the one place that reads the environment
 
@@ -88,7 +88,7 @@ def _until_stopped(serve: Callable[[asyncio.Event], Coroutine[Any, Any, int]]) -
 
 
 def _host(_: argparse.Namespace) -> int:
-    from bot.host import HostError, serve  # noqa: PLC0415  only a host loads discord.py and SQLAlchemy
+    from bot.host import HostError, serve
 
     settings = _settings()
     try:
@@ -99,13 +99,13 @@ def _host(_: argparse.Namespace) -> int:
 
 
 def _doctor(_: argparse.Namespace) -> int:
-    from bot.doctor import examine  # noqa: PLC0415
+    from bot.doctor import examine
 
     return asyncio.run(examine(environment()))
 
 
 def _migrate(_: argparse.Namespace) -> int:
-    from database.migrate import migrate  # noqa: PLC0415
+    from database.migrate import migrate
 
     settings = _settings()
     settings.storage.mkdir(parents=True, exist_ok=True)
@@ -115,7 +115,7 @@ def _migrate(_: argparse.Namespace) -> int:
 
 
 def _key(options: argparse.Namespace) -> int:
-    from gateway.auth import make_key  # noqa: PLC0415
+    from gateway.auth import make_key
 
     try:
         secret, line = make_key(options.name)
@@ -127,7 +127,7 @@ def _key(options: argparse.Namespace) -> int:
 
 
 def _demo(options: argparse.Namespace) -> int:
-    from bot.demo import show  # noqa: PLC0415
+    from bot.demo import show
 
     return _until_stopped(lambda stop: show(stop, once=options.once, folder=Path(options.folder)))
 

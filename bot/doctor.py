@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 import aiohttp
+
 from bot.settings import Settings, SettingsError, read_settings
 from database.errors import DatabaseUrlInvalid
 from database.migrate import current, head
@@ -103,7 +104,12 @@ def _storage(settings: Settings) -> list[Finding]:
         return [_wrong(f"The storage folder {folder} cannot be written: {error.strerror}.", "Give this user the right, or set STORAGE.")]
     free = shutil.disk_usage(folder).free
     if free < 2 * 1024**3:
-        return [_wrong(f"Only {free / 1024**3:.1f} GiB are free where pictures are stored ({folder}).", "Free some space: below 2 GiB is too little.")]
+        return [
+            _wrong(
+                f"Only {free / 1024**3:.1f} GiB are free where pictures are stored ({folder}).",
+                "Free some space: below 2 GiB is too little.",
+            )
+        ]
     return [_right(f"Pictures go to {folder}, {free / 1024**3:.0f} GiB free.")]
 
 
@@ -120,7 +126,12 @@ def _door(settings: Settings) -> list[Finding]:
 def _comfy(settings: Settings) -> list[Finding]:
     if not settings.comfy_urls:
         return []
-    return [_note("COMFY_URLS is set, but this version does not drive ComfyUI yet.", "Start `darkroom worker` on that machine and name it in WORKER_URLS.")]
+    return [
+        _note(
+            "COMFY_URLS is set, but this version does not drive ComfyUI yet.",
+            "Start `darkroom worker` on that machine and name it in WORKER_URLS.",
+        )
+    ]
 
 
 async def _database(settings: Settings) -> AsyncIterator[Finding]:
@@ -136,14 +147,19 @@ async def _database(settings: Settings) -> AsyncIterator[Finding]:
         async with asyncio.timeout(20):
             found = await current(settings.ledger_url)
     except (StoreUnavailable, TimeoutError, OSError) as error:
-        yield _wrong(f"The database {where} does not answer: {error}", "Is it running, and reachable from here with this user and password?")
+        yield _wrong(
+            f"The database {where} does not answer: {error}", "Is it running, and reachable from here with this user and password?"
+        )
         return
     if found == head():
         yield _right(f"The database {where} has this version's shape.")
     elif found is None:
         yield _note(f"The database {where} is empty.", "The host shapes it at its first start; or run `darkroom migrate`.")
     else:
-        yield _wrong(f"The database {where} has the shape {found}, this version needs {head()}.", "Run `darkroom migrate` (the host does it at its start).")
+        yield _wrong(
+            f"The database {where} has the shape {found}, this version needs {head()}.",
+            "Run `darkroom migrate` (the host does it at its start).",
+        )
 
 
 def _sqlite_version(version: tuple[int, int, int]) -> Finding:
@@ -175,14 +191,18 @@ async def _workers(settings: Settings, session: aiohttp.ClientSession) -> AsyncI
 
 async def _discord(settings: Settings, session: aiohttp.ClientSession) -> AsyncIterator[Finding]:
     if settings.discord_token is None:
-        yield _note("No DISCORD_TOKEN: only the web page is served.", "Make a bot in Discord's Developer Portal and put its token into .env.")
+        yield _note(
+            "No DISCORD_TOKEN: only the web page is served.", "Make a bot in Discord's Developer Portal and put its token into .env."
+        )
         return
     api = _Api(session, settings)
     try:
         async for finding in _bot_account(api, settings):
             yield finding
     except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-        yield _wrong(f"Discord does not answer: {type(error).__name__}.", "Is the internet reachable from here, and DISCORD_API_URL right or empty?")
+        yield _wrong(
+            f"Discord does not answer: {type(error).__name__}.", "Is the internet reachable from here, and DISCORD_API_URL right or empty?"
+        )
 
 
 class _Api:
@@ -201,7 +221,9 @@ class _Api:
 async def _bot_account(api: _Api, settings: Settings) -> AsyncIterator[Finding]:
     status, me = await api.get("/users/@me")
     if status == 401:
-        yield _wrong("Discord refuses the token.", "Developer Portal → your application → Bot → Reset Token, and put the new one into .env.")
+        yield _wrong(
+            "Discord refuses the token.", "Developer Portal → your application → Bot → Reset Token, and put the new one into .env."
+        )
         return
     if status != 200:
         yield _wrong(f"Discord answered {status} to who the bot is.", "Try again in some minutes.")

@@ -112,8 +112,7 @@ def _lab(settings: Settings, database: Database, workers: Sequence[Worker]) -> L
 def _workers(settings: Settings, session: aiohttp.ClientSession) -> list[Worker]:
     """A driver per URL. Its name is the URL without the scheme: stable over restarts, since leases carry it."""
     return [
-        EngineWorker(name=url.partition("://")[2], url=url, session=session, token=settings.worker_token)
-        for url in settings.worker_urls
+        EngineWorker(name=url.partition("://")[2], url=url, session=session, token=settings.worker_token) for url in settings.worker_urls
     ]
 
 

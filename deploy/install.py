@@ -2,7 +2,7 @@
 
 import argparse
 import re
-import subprocess  # noqa: S404  it starts pip
+import subprocess
 import sys
 import time
 import venv
@@ -17,7 +17,7 @@ def main() -> int:
     parser.add_argument("--venv", type=Path, default=ROOT / ".venv")
     parser.add_argument("--extras", default="host,worker,rehearsal")
     options = parser.parse_args()
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036  the first thing that a stranger's older Python runs
         sys.exit(f"darkroom needs Python 3.11 or newer; this is {sys.version.split()[0]}. Try: make PYTHON=python3.12 …")
     python = options.venv / "bin" / "python"
     started = time.monotonic()

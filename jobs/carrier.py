@@ -143,8 +143,8 @@ class Carrier:
             # Never accepted means untouched: no try is burnt on a worker that was not there.
             await self._give_back(run, fault, counted=run.started is not None)
         except StoreUnavailable as error:
-            _log.error("run %s: the ledger stayed away (%s); the worker keeps its result", run.key, error)  # noqa: TRY400
-        except Exception:  # loop boundary: one job's surprise must not end everybody's dispatcher
+            _log.error("run %s: the ledger stayed away (%s); the worker keeps its result", run.key, error)
+        except Exception:  # noqa: BLE001  loop boundary: one job's surprise must not end everybody's dispatcher
             _log.exception("run %s: unexpected", run.key)
             await self._give_back(run, WorkerUnreachable("worker_unreachable"), counted=True)
 

@@ -50,7 +50,7 @@ class WorkerView:
 
 
 def turns(snapshot: QueueSnapshot) -> list[WaitingJob]:
-    """Every waiting job in the order of turns: one of each person, least recently served first, then their second…"""
+    """Every waiting job in the order of turns: one of each person, least recently served first, then their second, and so on."""
     by_person = sorted(snapshot.waiting, key=lambda job: (job.user_id, job.place))
     rounds: list[tuple[int, int, int, WaitingJob]] = []
     for user_id, jobs in groupby(by_person, key=lambda job: job.user_id):

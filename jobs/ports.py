@@ -128,8 +128,11 @@ class JobStore(Protocol):
         ...
 
     async def expire(self, *, lost_max: int) -> list[tuple[Job, Failure | None]]:
-        """T9 and T14, idempotent: lapsed leases go back to the queue (lost + 1; failed at ``lost_max``; cancelled when
-        asked), and jobs past their deadline become expired. Returns what changed with the reason."""
+        """T9 and T14, idempotent: lapsed leases go back to the queue, jobs past their deadline become expired.
+
+        A lapse adds 1 to ``lost``; at ``lost_max`` the job fails, and one whose cancel was asked is cancelled. Returns what
+        changed with the reason.
+        """
         ...
 
     async def held_by(self, worker: str) -> list[Job]:

@@ -82,12 +82,8 @@ async def _start(stack: AsyncExitStack, console: Console, folder: Path) -> _Lab:
     worker = await run(
         child("the worker", "bot.cli", "worker", "--port", str(worker_port), log=logs / "worker.log", env=worker_env)
     )
-    rehearsal = await run(
-        child(
-            "the rehearsal", "rehearsal", "--port", str(stage), "--seed-guild", "demo", "--info-file", str(info),
-            log=logs / "rehearsal.log", env={},
-        )  # fmt: skip
-    )
+    staged = ("--port", str(stage), "--seed-guild", "demo", "--bot-name", "darkroom", "--info-file", str(info))
+    rehearsal = await run(child("the rehearsal", "rehearsal", *staged, log=logs / "rehearsal.log", env={}))
     told = await _until(console, "starting the rehearsal", [rehearsal, worker], lambda: _read_info(info))
     env = {
         "DISCORD_TOKEN": told["token"],

@@ -58,8 +58,9 @@ def test_every_sentence_is_used_and_every_used_one_exists():
         if path.suffix in (".py", ".js", ".html") and "tests" not in path.parts
     )
     sections = {key.split(".")[0] for key in catalogue()}
-    literal = set(re.findall(r"""["'`]((?:%s)\.[a-z0-9_]+)["'`]""" % "|".join(sections), code))
-    built = set(re.findall(r"""["'`]((?:%s)\.)[{$"'`]""" % "|".join(sections), code))  # f"error.{code}", `why.${code}`
+    either = "|".join(sections)
+    literal = set(re.findall(rf"""["'`]((?:{either})\.[a-z0-9_]+)["'`]""", code))
+    built = set(re.findall(rf"""["'`]((?:{either})\.)[{{$"'`]""", code))  # f"error.{code}", `why.${code}`
     unknown = {key for key in literal if key not in catalogue()}
     unused = {key for key in catalogue() if key not in literal and not key.startswith(tuple(built) or ("\0",))}
     assert not unknown

@@ -20,7 +20,6 @@ from yarl import URL
 
 from jobs import offer as jobs_offer
 from jobs.errors import BadPicture, RunForgotten, WorkerBusy, WorkerUnreachable
-from jobs.job import JobId
 from jobs.run import (
     FaultKind,
     MadePicture,
@@ -108,16 +107,17 @@ class EngineWorker:
                         yield await self._fetched(run.key, event) if isinstance(event, protocol.Finished) else event
                         if is_last:
                             return
-                raise WorkerUnreachable("worker_unreachable", reason="the stream ended without an end")
-            except WorkerUnreachable:
-                failures += 1
-                if failures > self._patience.reconnects:
-                    raise
+                broken = WorkerUnreachable("worker_unreachable", reason="the stream ended without an end")
+            except WorkerUnreachable as error:
+                broken = error
+            failures += 1
+            if failures > self._patience.reconnects:
+                raise broken
             await asyncio.sleep(self._patience.pause * failures)
 
     async def cancel(self, key: RunKey) -> None:
         """Ask it to stop. An unknown run is as good as stopped."""
-        async with self._call("DELETE", f"v1/runs/{key}", timeout=self._patience.cancel) as response:
+        async with self._call("DELETE", f"v1/runs/{key}", seconds=self._patience.cancel) as response:
             if response.status != 404:
                 await _body(response)
 
@@ -151,7 +151,7 @@ class EngineWorker:
     async def _events(self, key: RunKey) -> AsyncGenerator[Any, None]:
         """The run's events as the domain's, the finish still as the protocol's. Raises WorkerUnreachable when it breaks."""
         idle = aiohttp.ClientTimeout(total=None, sock_connect=self._patience.connect, sock_read=self._patience.silence)
-        async with self._call("GET", f"v1/runs/{key}/events", timeout=None, limits=idle) as response:
+        async with self._call("GET", f"v1/runs/{key}/events", limits=idle) as response:
             if response.status == 404:
                 raise RunForgotten("worker_unreachable", reason="the worker forgot the run")
             if response.status != 200:
@@ -168,7 +168,7 @@ class EngineWorker:
         return RunFinished(key=key, pictures=tuple(pictures), seconds=max(0.0, end.seconds), shared_with=max(0, end.shared_with))
 
     async def _picture(self, key: RunKey, told: protocol.Picture) -> MadePicture:
-        async with self._call("GET", f"v1/runs/{key}/pictures/{told.index}", timeout=120) as response:
+        async with self._call("GET", f"v1/runs/{key}/pictures/{told.index}", seconds=120) as response:
             data = await _body(response, most=protocol.PICTURE_BYTES_MAX)
         if hashlib.sha256(data).hexdigest() != told.sha256:
             raise BadPicture("bad_picture", reason="the bytes do not match their digest")
@@ -184,13 +184,12 @@ class EngineWorker:
         method: str,
         path: str,
         *,
-        timeout: float | None = -1,
+        seconds: float | None = None,
         json: Any = None,
         limits: aiohttp.ClientTimeout | None = None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """One HTTP exchange; whatever breaks on the way is the worker being unreachable."""
-        seconds = self._patience.answer if timeout == -1 else timeout
-        limits = limits or aiohttp.ClientTimeout(total=seconds, sock_connect=self._patience.connect)
+        limits = limits or aiohttp.ClientTimeout(total=seconds or self._patience.answer, sock_connect=self._patience.connect)
         try:
             async with self._session.request(
                 method, self._url / path, json=json, headers=self._headers, timeout=limits, allow_redirects=False
