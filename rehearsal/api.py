@@ -275,7 +275,7 @@ class Api:
         self._twin.recorder.add("rest", record)
 
 
-class Limited(DiscordError):  # noqa: N818 raised as an answer, not as a failure
+class Limited(DiscordError):
     """A handler found a limit that no header tells of."""
 
     def __init__(self, refusal: Refusal) -> None:

@@ -14,7 +14,7 @@ Json = dict[str, Any]
 TIMEOUT_S = 30.0
 
 
-class Refused(Exception):  # noqa: N818 reads as the sentence it carries
+class Refused(Exception):
     """The control API said no: `status`, `code` (a word), `sentence`."""
 
     def __init__(self, status: int, code: str, sentence: str) -> None:
@@ -24,7 +24,7 @@ class Refused(Exception):  # noqa: N818 reads as the sentence it carries
         self.sentence = sentence
 
 
-class NothingCame(Exception):  # noqa: N818 reads as what happened
+class NothingCame(Exception):
     """What was waited for did not happen in time; the text says what was there instead."""
 
 

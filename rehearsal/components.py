@@ -38,6 +38,13 @@ KEYS: dict[int, tuple[str, ...]] = {
 }
 for _kind in SELECTS - {SELECT}:
     KEYS[_kind] = (*KEYS[SELECT], "default_values", "channel_types")
+# What Discord fills in where a bot says nothing.
+DEFAULTS: dict[int, Json] = {
+    CONTAINER: {"accent_color": None, "spoiler": False},
+    THUMBNAIL: {"description": None, "spoiler": False},
+    FILE: {"spoiler": False, "name": None, "size": None},
+    SEPARATOR: {"divider": True, "spacing": 1},
+} | dict.fromkeys(SELECTS, {"min_values": 1, "max_values": 1})
 
 
 def walk(components: list[Json]) -> Iterator[Json]:
@@ -129,8 +136,7 @@ def _component(tree: Tree, path: Path, node: Any, allowed: frozenset[int] | set[
     tree.number(path, node)
     stored: Json = {"type": kind, "id": node.get("id") or 0}
     stored |= {key: node[key] for key in KEYS[kind] if node.get(key) is not None}
-    if kind == CONTAINER:
-        stored["accent_color"] = node.get("accent_color")
+    stored |= {key: value for key, value in DEFAULTS.get(kind, {}).items() if key not in stored}
     _CHECKS[kind](tree, path, stored, v2)
     return stored
 
@@ -250,7 +256,7 @@ def _gallery(tree: Tree, path: Path, node: Json, v2: bool) -> None:
         kept = {key: item[key] for key in ("media", "description", "spoiler") if item.get(key) is not None}
         _media(tree.form, (*path, "items", i), kept, "media")
         _described(tree.form, (*path, "items", i), kept)
-        items.append({"spoiler": False} | kept)
+        items.append({"spoiler": False, "description": None} | kept)
     node["items"] = items
 
 

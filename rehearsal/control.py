@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 
-class Refused(Exception):  # noqa: N818 reads as the sentence it carries
+class Refused(Exception):
     """What a person may not do: HTTP status, code word, plain sentence."""
 
     def __init__(self, status: int, code: str, sentence: str) -> None:

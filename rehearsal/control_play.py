@@ -196,7 +196,14 @@ async def modal(ask: Ask) -> Json:
     data |= {"resolved": filling.resolved} if filling.resolved else {}
     source.modal_used = True
     interaction = ask.twin.interactions.begin(
-        "modal", MODAL, source.modal["custom_id"], user, channel, data, message_id=source.message_id
+        "modal",
+        MODAL,
+        source.modal["custom_id"],
+        user,
+        channel,
+        data,
+        message_id=source.message_id,
+        trigger=source.summary(),
     )
     return await _told(ask, interaction)
 

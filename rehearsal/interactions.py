@@ -50,6 +50,7 @@ class Interaction:
     choices: list[Json] | None = None
     modal: Json | None = None
     modal_used: bool = False
+    trigger: Json | None = None
     refused: list[Json] = field(default_factory=list)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -67,7 +68,7 @@ class Interaction:
         """What messages keep of it."""
         return {
             "id": self.id, "type": self.type, "user_id": self.user_id, "guild_id": self.guild_id, "name": self.name,
-            "command_type": self.command_type, "message_id": self.message_id,
+            "command_type": self.command_type, "message_id": self.message_id, "trigger": self.trigger,
         }  # fmt: skip
 
 
@@ -363,6 +364,4 @@ def _response(call: Call, interaction: Interaction, message: Message | None) -> 
     body: Json = {"interaction": told}
     if interaction.callback_type in (REPLY, UPDATE) and message is not None:
         body["resource"] = {"type": interaction.callback_type, "message": call.twin.render.message(message)}
-    elif interaction.callback_type != DEFER_UPDATE:
-        body["resource"] = {"type": interaction.callback_type}
     return body

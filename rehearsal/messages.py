@@ -191,7 +191,8 @@ def _resolve(
             if holder.get("type") == components.FILE:
                 holder |= {"name": found.filename, "size": found.size}
         elif "media" in holder:
-            holder[key] = {"url": url, "proxy_url": url, "flags": 0, "loading_state": 2}
+            media_id = str(twin.ids.next())
+            holder[key] = {"id": media_id, "url": url, "proxy_url": url, "flags": 0, "loading_state": 2}
 
 
 def _named(files: list[Attachment], name: str) -> Attachment | None:

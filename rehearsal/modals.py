@@ -93,7 +93,7 @@ def _text_input(tree: Tree, path: components.Path, node: Json, *, old: bool) -> 
     form.number((*path, "max_length"), node.get("max_length"), low=1, high=4000)
 
 
-class BadAnswer(Exception):  # noqa: N818 reads as the sentence it carries
+class BadAnswer(Exception):
     """A member's answer the client would not let through; the text says why."""
 
 

@@ -32,7 +32,10 @@ class Renderer:
             "discriminator": "0000" if user.bot else "0",
             "avatar": user.avatar,
             "avatar_decoration_data": None,
+            "banner": None,
+            "accent_color": None,
             "public_flags": 0,
+            "flags": 0,
             "primary_guild": None,
             "clan": None,
         }
@@ -222,8 +225,8 @@ class Renderer:
     def media(self, attachment: Attachment) -> Json:
         """An unfurled media item of an own file."""
         url = self.links.url(attachment)
-        body: Json = {"url": url, "proxy_url": url, "attachment_id": str(attachment.id), "flags": 0}
-        body |= {"content_type": attachment.content_type, "loading_state": 2}
+        body: Json = {"id": str(attachment.id), "url": url, "proxy_url": url, "attachment_id": str(attachment.id)}
+        body |= {"flags": 0, "content_type": attachment.content_type, "loading_state": 2}
         if attachment.width is not None:
             body |= {
                 "width": attachment.width,
@@ -287,6 +290,7 @@ class Renderer:
             "avatar": message.webhook_avatar,
             "public_flags": 0,
             "flags": 0,
+            "primary_guild": None,
             "bot": True,
         }
 
@@ -318,8 +322,10 @@ class Renderer:
         if record["type"] == 2:
             metadata |= {"name": record["name"], "command_type": record["command_type"]}
             body["interaction"] = {"id": str(record["id"]), "type": 2, "name": record["name"], "user": user}
-        if record.get("message_id"):
+        if record["type"] == 3:
             metadata["interacted_message_id"] = str(record["message_id"])
+        if record["type"] == 5 and record.get("trigger"):
+            metadata["triggering_interaction_metadata"] = self._interaction(record["trigger"])["interaction_metadata"]
         return body
 
     def _reaction(self, emoji: str, users: list[int]) -> Json:
@@ -358,6 +364,12 @@ class Renderer:
             "bot_require_code_grant": False,
             "verify_key": "0" * 64,
             "flags": flags,
+            "flags_new": str(flags),
+            "role_connections_verification_url": None,
+            "explicit_content_filter": 0,
+            "approximate_user_install_count": 0,
+            "approximate_user_authorization_count": 0,
+            "eligible_oauth2_scopes": [],
             "owner": self.user(app.owner),
             "team": None,
             "interactions_endpoint_url": None,
