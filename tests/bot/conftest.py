@@ -25,7 +25,6 @@ from tests.databases import sqlite_url
 from tests.fake_worker import FakeWorker
 from tests.integration.conftest import Lab, open_lab
 
-
 PATIENT = {"seed": "demo", "interaction_deadline": 12.0}
 """A busy machine must not fail tests: bot, rehearsal and worker share one loop here. Real deadlines are measured elsewhere."""
 

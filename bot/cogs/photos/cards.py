@@ -191,6 +191,9 @@ def _ready_line(outlook: Outlook, locale: str | None) -> str:
         return say("eta.late", locale)
     if outlook.ready_at is not None:
         return say("card.ready", locale, when=f"<t:{int(outlook.ready_at.timestamp())}:R>")
+    why = outlook.status.why
+    if why is not None and why.code in ("fair", "own", "busy", "next"):  # a GPU is there, and nothing was measured yet
+        return say("eta.unknown", locale)
     return ""
 
 
