@@ -12,8 +12,8 @@ from jobs.words import LANGUAGES, catalogue, say
 
 _TYPES = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 _WORD = re.compile(r"\[\[([a-z_]+\.[a-z_]+)\]\]")
-_SECTIONS = ("page", "why", "eta", "state", "run", "queue", "verb", "alt", "cancel", "done", "fail", "card")
-"""What the page says by itself; sentences of errors come with the answers."""
+_SECTIONS = ("page", "error", "why", "eta", "state", "run", "queue", "verb", "alt", "cancel", "done", "fail", "card")
+"""What the page says by itself."""
 
 
 @dataclass(frozen=True, kw_only=True)
