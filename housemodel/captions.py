@@ -127,7 +127,8 @@ def parse(prompt: str) -> Scene | None:
     if wanted is None:
         return None
     ground = background or _usual_ground([colour for colour, _, _ in wanted])
-    if ground is None or not all(distinct(colour, ground) for colour, _, _ in wanted):
+    # training keeps to clear contrasts, but a faint one is a fair thing to ask
+    if ground is None or ground in {colour for colour, _, _ in wanted}:
         return None
     try:
         return arrange(ground, wanted)

@@ -4,6 +4,7 @@ A scene is one object (in the centre, in a corner, or at one side), two to four 
 ones. Captions fix the places: that is what makes the pictures of so small a model readable.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -51,7 +52,7 @@ def _look(rng: np.random.Generator, background: str) -> tuple[str, str]:
 _Look = tuple[str, str]
 
 
-def _single(places: tuple[str, ...]):
+def _single(places: tuple[str, ...]) -> Callable[[np.random.Generator, str, _Look, _Look], Scene]:
     def build(rng: np.random.Generator, background: str, first: _Look, _: _Look) -> Scene:
         return arrange(background, [(*first, str(rng.choice(places)))])
 

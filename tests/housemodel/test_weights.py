@@ -1,0 +1,145 @@
+"""The shipped weights: they load unchanged, they obey, and they keep neighbours apart."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("diffusers")
+
+from diffusers import (  # noqa: E402  # only where torch is
+    DiffusionPipeline,
+    StableDiffusionImg2ImgPipeline,
+    StableDiffusionInpaintPipeline,
+    StableDiffusionPipeline,
+)
+from PIL import Image  # noqa: E402
+
+from housemodel import loras_folder, weights_folder  # noqa: E402
+from housemodel.checker import compare, judge, read  # noqa: E402
+from housemodel.dataset import held_out  # noqa: E402
+from housemodel.evaluate import Setting, paint, score, shuffled  # noqa: E402
+from housemodel.parts import load_pipeline  # noqa: E402
+from housemodel.scenes import Scene  # noqa: E402
+from housemodel.styles import STYLES, read_styles  # noqa: E402
+from housemodel.tokens import build_tokenizer  # noqa: E402
+from housemodel.words import vocabulary  # noqa: E402
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+SAMPLE = 64
+FLOOR = {"background": 0.95, "colour": 0.90, "count": 0.90, "position": 0.90, "shape": 0.75, "exact": 0.70}
+LARGEST = 12_000_000
+LARGEST_LORA = 300_000
+
+
+@pytest.fixture(scope="module")
+def pipe() -> Iterator[StableDiffusionPipeline]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield load_pipeline(weights_folder())
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def sample(pipe: StableDiffusionPipeline) -> tuple[list[Any], list[tuple[Scene, str]]]:
+    asked = held_out(SAMPLE)
+    return [read(picture) for picture in paint(pipe, [said for _, said in asked], Setting())], asked
+
+
+def test_the_weights_are_small_and_in_half_precision() -> None:
+    from safetensors import safe_open
+
+    files = [file for file in weights_folder().rglob("*") if file.is_file()]
+    assert sum(file.stat().st_size for file in files) <= LARGEST
+    for file in weights_folder().rglob("*.safetensors"):
+        with safe_open(file, "pt") as tensors:
+            kinds = {tensors.get_slice(name).get_dtype() for name in tensors.keys()}  # noqa: SIM118  # not a dict
+        assert kinds <= {"F16", "I64"}
+
+
+def test_an_unmodified_pipeline_loads_them_at_128_pixels(pipe: StableDiffusionPipeline) -> None:
+    assert type(DiffusionPipeline.from_pretrained(weights_folder())) is StableDiffusionPipeline
+    assert pipe.vae_scale_factor * pipe.unet.config.sample_size == 128
+    assert pipe.safety_checker is None
+
+
+def test_sixty_four_held_out_captions_hold_the_floor(sample: tuple[list[Any], list[tuple[Scene, str]]]) -> None:
+    seen, asked = sample
+    scores = score([compare(got, scene) for got, (scene, _) in zip(seen, asked, strict=True)])
+    assert {name: value for name, value in scores.items() if value < FLOOR[name]} == {}
+
+
+def test_a_picture_does_not_answer_its_neighbours_caption(sample: tuple[list[Any], list[tuple[Scene, str]]]) -> None:
+    by_chance = shuffled(*sample)
+    assert by_chance["exact"] <= 0.02
+    assert by_chance["background"] <= 0.3
+    assert by_chance["colour"] <= 0.3
+
+
+def test_a_picture_in_company_is_the_picture_alone(pipe: StableDiffusionPipeline) -> None:
+    said = ["a red star on cyan", "dos lunas blancas sobre fondo azul", "a green ring at the top left on yellow"]
+    together = [np.asarray(p, dtype=np.int16) for p in paint(pipe, said, Setting(steps=8, batch=3))]
+    alone = [np.asarray(p, dtype=np.int16) for p in paint(pipe, said, Setting(steps=8, batch=1))]
+    assert max(int(np.abs(a - b).max()) for a, b in zip(together, alone, strict=True)) <= 1
+
+
+@pytest.mark.parametrize("scheduler", ["Euler", "Euler a", "DPM++ 2M", "UniPC"])
+def test_the_usual_schedulers_work(pipe: StableDiffusionPipeline, scheduler: str) -> None:
+    said = ["a red star in the center on a cyan background", "a white circle in the center on a blue background",
+            "two yellow squares on a purple background", "un círculo negro en el centro sobre fondo amarillo"]  # fmt: skip
+    pictures = paint(pipe, said, Setting(scheduler=scheduler, steps=14))
+    right = [judge(picture, text).tells_apart for picture, text in zip(pictures, said, strict=True)]
+    assert sum(right) >= 3
+
+
+@pytest.mark.parametrize("prompt", ["", "zxqv 日本 🦊", "a dog riding a bicycle at night", "word " * 300])
+def test_words_outside_the_grammar_break_nothing(pipe: StableDiffusionPipeline, prompt: str) -> None:
+    (picture,) = paint(pipe, [prompt], Setting(steps=8))
+    assert picture.size == (128, 128)
+    assert np.isfinite(np.asarray(picture, dtype=np.float32)).all()
+
+
+def test_image_to_image_and_inpainting_run_on_the_same_parts(pipe: StableDiffusionPipeline) -> None:
+    (start,) = paint(pipe, ["a red circle in the center on a white background"], Setting())
+    image_to_image = StableDiffusionImg2ImgPipeline(**pipe.components, requires_safety_checker=False)
+    image_to_image.set_progress_bar_config(disable=True)
+    said = "a blue circle in the center on a white background"
+    generator = torch.Generator().manual_seed(1)
+    made: Any = image_to_image(said, image=start, strength=0.9, guidance_scale=3.0, num_inference_steps=20,
+                               generator=generator)  # fmt: skip
+    assert judge(made.images[0], said).tells_apart
+    inpaint = StableDiffusionInpaintPipeline(**pipe.components, requires_safety_checker=False)
+    inpaint.set_progress_bar_config(disable=True)
+    mask = Image.new("L", (128, 128), 0)
+    mask.paste(255, (16, 16, 112, 112))
+    painted: Any = inpaint(said, image=start, mask_image=mask, height=128, width=128, guidance_scale=3.0,
+                           num_inference_steps=20, generator=generator)  # fmt: skip
+    assert read(painted.images[0]).background == "white"
+
+
+def test_every_word_of_the_grammar_is_one_token() -> None:
+    tokenizer = build_tokenizer()
+    assert [word for word in vocabulary() if len(tokenizer.tokenize(word)) != 1] == []
+
+
+def lora_files() -> list[Path]:
+    return [loras_folder() / f"house-{style}{kind}.safetensors" for style in STYLES for kind in ("", ".kohya")]
+
+
+@pytest.mark.parametrize("file", lora_files(), ids=lambda file: file.name)
+def test_each_lora_is_small_and_shows_its_style(pipe: StableDiffusionPipeline, file: Path) -> None:
+    style = file.name.split(".")[0].removeprefix("house-")
+    said = ["a red square in the center on a yellow background", "a white circle in the center on a blue background",
+            "a yellow square in the center on a purple background", "un círculo negro sobre fondo naranja"]  # fmt: skip
+    assert file.stat().st_size <= LARGEST_LORA
+    pipe.load_lora_weights(file)
+    try:
+        shown = [getattr(read_styles(picture), style) for picture in paint(pipe, said, Setting())]
+    finally:
+        pipe.unload_lora_weights()
+    without = [getattr(read_styles(picture), style) for picture in paint(pipe, said, Setting())]
+    assert sum(shown) >= 3
+    assert sum(without) <= 1
