@@ -142,7 +142,7 @@ def bare_seconds(pipeline: Any, source: ModelSource, batch: int, repeats: int) -
 
 def load_stock(source: ModelSource) -> Any:
     """The model in the pipeline that everybody uses."""
-    from diffusers import StableDiffusionPipeline
+    from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 
     pipeline = StableDiffusionPipeline.from_pretrained(source.path, safety_checker=None, requires_safety_checker=False)
     pipeline.set_progress_bar_config(disable=True)

@@ -141,9 +141,7 @@ def source(name: str) -> ModelSource:
         max_pixels=1024, latent_channels=4, scheduler="ddim",
     )  # fmt: skip
     folder = Path("/nonexistent")
-    return ModelSource(
-        name=name, family="sd15", path=folder, config_folder=folder, single_file=False, shape=shape, card=ModelCard()
-    )
+    return ModelSource(name=name, family="sd15", path=folder, config_folder=folder, single_file=False, shape=shape, card=ModelCard())
 
 
 def sources(*names: str) -> Mapping[str, ModelSource]:

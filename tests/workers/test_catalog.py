@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from workers.engine.catalog import Catalog, discover
+from workers.engine.catalog import Builtin, Catalog, discover
 from workers.engine.errors import ModelUnreadable
+from workers.engine.model_card import ModelCard
 from workers.engine.weights_file import read_header
 
 ONE = {"w": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}}
@@ -83,9 +84,11 @@ def test_sizes_come_from_the_configuration(models_folder: Path) -> None:
 
 
 def test_an_operators_model_wins_over_a_built_in_of_its_name(models_folder: Path) -> None:
-    catalog = discover(models_folder, {"kl": models_folder / "tiny", "house": models_folder / "tiny"})
+    tiny = Builtin(path=models_folder / "tiny", card=ModelCard(default_steps=20))
+    catalog = discover(models_folder, {"kl": tiny, "house": tiny})
     assert catalog.models["kl"].path == models_folder / "kl"
     assert list(catalog.models) == ["kl", "house", "tiny"]
+    assert [model.card.default_steps for model in catalog.models.values()] == [25, 20, 25]
 
 
 @pytest.fixture

@@ -41,7 +41,7 @@ class Pair:
 
     async def until_running(self, number: int) -> None:
         async with asyncio.timeout(10):
-            while len((await self.driver.report()).running) < number:  # noqa: ASYNC110 - as a pool asks
+            while len((await self.driver.report()).running) < number:
                 await asyncio.sleep(0.01)
 
 

@@ -54,9 +54,7 @@ def stocks(models_folder: Path) -> dict[str, StableDiffusionPipeline]:
 
 def spec(name: str, **changes: Any) -> RunSpec:
     side = {"kl": 16, "tiny": 32}[name]
-    plain = RunSpec(
-        model=name, prompt="a red cat", negative="x", width=side, height=side, steps=4, guidance=3.0, seed=7
-    )
+    plain = RunSpec(model=name, prompt="a red cat", negative="x", width=side, height=side, steps=4, guidance=3.0, seed=7)
     return replace(plain, **changes)
 
 
@@ -71,9 +69,7 @@ def together(family: StableDiffusion15, wanted: Sequence[tuple[int, RunSpec, int
     """Make all in shared passes. Each is (the turn at which it joins, what, after how many turns it is cancelled)."""
     states: dict[int, Denoising] = {}
     turn = 0
-    while turn <= max(joins for joins, _, _ in wanted) or any(
-        not states[i].is_done for i in _live(states, wanted, turn)
-    ):
+    while turn <= max(joins for joins, _, _ in wanted) or any(not states[i].is_done for i in _live(states, wanted, turn)):
         for index, (joins, one, _) in enumerate(wanted):
             if joins == turn:
                 [states[index]] = family.prepare([one])
@@ -246,9 +242,7 @@ def test_a_denoiser_that_returns_another_number_of_rows_is_found_out(family: Sta
 
 
 @pytest.mark.parametrize(("name", "dtype"), [("kl", torch.float16), ("tiny", torch.bfloat16)])
-def test_in_half_precision_company_changes_no_more_than_rounding(
-    models_folder: Path, name: str, dtype: torch.dtype
-) -> None:
+def test_in_half_precision_company_changes_no_more_than_rounding(models_folder: Path, name: str, dtype: torch.dtype) -> None:
     from workers.engine.families import sd15_loading
 
     source = discover(models_folder, {}).models[name]

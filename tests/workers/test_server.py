@@ -78,12 +78,12 @@ class Bench:
 
     async def until_step(self, key: str, step: int) -> None:
         async with asyncio.timeout(10):
-            while (await self.status(key)).step < step:  # noqa: ASYNC110 - as a host without a stream would
+            while (await self.status(key)).step < step:
                 await asyncio.sleep(0.01)
 
     async def until_end(self, key: str) -> RunStatus:
         async with asyncio.timeout(10):
-            while not (status := await self.status(key)).state.is_end:  # noqa: ASYNC110 - as above
+            while not (status := await self.status(key)).state.is_end:
                 await asyncio.sleep(0.01)
         return status
 
@@ -274,7 +274,7 @@ async def test_cancelling_one_answers_when_it_stopped_and_leaves_the_neighbour(b
     async with asyncio.TaskGroup() as tasks:
         deleting = tasks.create_task(lab.client.delete("/v1/runs/mine.1"))
         mine = lab.worker.find(RunKey("mine", 1))
-        while mine.cancel_reason is None:  # noqa: ASYNC110 - the request is on its way, nothing tells of its arrival
+        while mine.cancel_reason is None:
             await asyncio.sleep(0.001)
         assert not deleting.done(), "it answered before the run had stopped"
         lab.backend.let_go()
@@ -436,9 +436,7 @@ async def test_unknown_addresses_and_methods_are_problems_too(bench: Make) -> No
 TOKEN = "correct-horse-battery-staple"
 
 
-@pytest.mark.parametrize(
-    "header", [None, "", "Bearer", "Bearer ", "Bearer wrong", f"Basic {TOKEN}", TOKEN, f"Bearer {TOKEN}x", "Bearer ü"]
-)
+@pytest.mark.parametrize("header", [None, "", "Bearer", "Bearer ", "Bearer wrong", f"Basic {TOKEN}", TOKEN, f"Bearer {TOKEN}x", "Bearer ü"])
 async def test_strangers_are_refused_everywhere_but_at_health(bench: Make, header: str | None) -> None:
     lab = await bench(token=TOKEN)
     headers = {} if header is None else {"Authorization": header}
@@ -455,9 +453,7 @@ async def test_the_bearer_of_the_token_is_let_in(bench: Make) -> None:
     assert response.status == 200
 
 
-@pytest.mark.parametrize(
-    "headers", [{"Origin": "https://evil.example"}, {"Host": "evil.example"}, {"Host": "10.0.0.1"}]
-)
+@pytest.mark.parametrize("headers", [{"Origin": "https://evil.example"}, {"Host": "evil.example"}, {"Host": "10.0.0.1"}])
 async def test_without_a_token_no_web_page_gets_in(bench: Make, headers: dict[str, str]) -> None:
     lab = await bench()
     response = await lab.client.put("/v1/runs/job.1", headers=headers, json=order())

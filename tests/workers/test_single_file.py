@@ -47,9 +47,7 @@ def test_a_truncated_checkpoint_is_refused_before_it_is_loaded(checkpoint: Path,
     assert "100 bytes are missing" in discover(tmp_path, {}).refused["cut"]
 
 
-def test_a_checkpoint_that_lies_about_its_configuration_is_refused_with_a_sentence(
-    checkpoint: Path, tmp_path: Path
-) -> None:
+def test_a_checkpoint_that_lies_about_its_configuration_is_refused_with_a_sentence(checkpoint: Path, tmp_path: Path) -> None:
     import json
     import shutil
 

@@ -94,9 +94,7 @@ def worst_difference(one: Image.Image, other: Image.Image) -> int:
     return max(high for _, high in extrema)  # type: ignore[misc]
 
 
-async def test_pictures_made_in_company_by_a_real_process_equal_the_stock_pipelines(
-    start: Start, models_folder: Path
-) -> None:
+async def test_pictures_made_in_company_by_a_real_process_equal_the_stock_pipelines(start: Start, models_folder: Path) -> None:
     import torch
     from diffusers import StableDiffusionPipeline
 
@@ -137,7 +135,7 @@ async def test_the_second_signal_ends_a_busy_worker_at_once(start: Start) -> Non
     for number in range(8):
         await worker.put(f"job{number}.1", steps=60, model="tiny", width=64, height=64)
     worker.process.send_signal(signal.SIGINT)
-    while (await worker.session.get("/health")).status != 503:  # noqa: ASYNC110 - as a host would see it
+    while (await worker.session.get("/health")).status != 503:
         await asyncio.sleep(0.01)
     worker.process.send_signal(signal.SIGINT)
     assert await asyncio.wait_for(worker.process.wait(), 10) == 128 + signal.SIGINT
@@ -169,9 +167,7 @@ def test_the_token_of_the_environment_is_taken_and_not_shown() -> None:
     assert TOKEN not in json.dumps(cli.parser(environment).format_help())
 
 
-def test_the_environment_gives_defaults_and_the_command_line_wins(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_environment_gives_defaults_and_the_command_line_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORKER_PORT", "7999")
     monkeypatch.delenv("WORKER_HOST", raising=False)
     (tmp_path / ".env").write_text("WORKER_PORT=1\nWORKER_HOST=::1\nMODELS=/m\nDISCORD_TOKEN=not-ours\n")

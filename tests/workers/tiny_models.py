@@ -11,9 +11,7 @@ WINDOW = 12
 """Tokens of the text encoder; short, so that tests reach beyond it."""
 
 
-def make_pipeline(
-    folder: Path, *, autoencoder: str = "kl", prediction: str = "epsilon", seed: int = 0
-) -> StableDiffusionPipeline:
+def make_pipeline(folder: Path, *, autoencoder: str = "kl", prediction: str = "epsilon", seed: int = 0) -> StableDiffusionPipeline:
     """A seeded pipeline; its tokenizer's files are written to ``folder``."""
     torch.manual_seed(seed)
     channels = 4 if autoencoder == "kl" else 12

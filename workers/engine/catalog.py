@@ -50,13 +50,22 @@ class Catalog:
     refused: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
 
-def discover(folder: Path | None, builtin: Mapping[str, Path]) -> Catalog:
+@dataclass(frozen=True, kw_only=True)
+class Builtin:
+    """A model that comes with darkroom. `card` holds where its folder has none."""
+
+    path: Path
+    card: ModelCard = field(default_factory=ModelCard)
+
+
+def discover(folder: Path | None, builtin: Mapping[str, Builtin]) -> Catalog:
     """Look through `folder` (which may be missing) and the built-in models. An operator's own of the same name wins."""
     models: dict[str, ModelSource] = {}
     refused: dict[str, str] = {}
-    for name, path in [*builtin.items(), *_candidates(folder)]:
+    candidates = [(name, Builtin(path=path)) for name, path in _candidates(folder)]
+    for name, found in [*builtin.items(), *candidates]:
         try:
-            models[name] = _read(name, path)
+            models[name] = _read(name, found.path, found.card)
         except ModelUnreadable as error:
             refused[name] = str(error)
     return Catalog(models=MappingProxyType(models), refused=MappingProxyType(refused))
@@ -77,7 +86,7 @@ def _candidates(folder: Path | None) -> Iterable[tuple[str, Path]]:
     return found
 
 
-def _read(name: str, path: Path) -> ModelSource:
+def _read(name: str, path: Path, card: ModelCard) -> ModelSource:
     if path.suffix.lower() in _PICKLES and not path.is_dir():
         raise ModelUnreadable(
             f"{path.name} is a pickle: loading it runs whatever program its author put in. "
@@ -85,10 +94,10 @@ def _read(name: str, path: Path) -> ModelSource:
         )
     if not _NAME.fullmatch(name):
         raise ModelUnreadable("Its name is unusable: rename it to letters, digits, dots, _ and -, at most 100.")
-    return _read_folder(name, path) if path.is_dir() else _read_single_file(name, path)
+    return _read_folder(name, path, card) if path.is_dir() else _read_single_file(name, path, card)
 
 
-def _read_folder(name: str, path: Path) -> ModelSource:
+def _read_folder(name: str, path: Path, card: ModelCard) -> ModelSource:
     model_folder.check(path)
     return ModelSource(
         name=name,
@@ -97,11 +106,11 @@ def _read_folder(name: str, path: Path) -> ModelSource:
         config_folder=path,
         single_file=False,
         shape=model_folder.shape(path),
-        card=read_card(path / "darkroom.json"),
+        card=read_card(path / "darkroom.json", default=card),
     )
 
 
-def _read_single_file(name: str, path: Path) -> ModelSource:
+def _read_single_file(name: str, path: Path, card: ModelCard) -> ModelSource:
     header = weights_file.read_header(path)
     beside = path.with_suffix(".config")
     config_folder = beside if beside.is_dir() else Path(str(files("workers.engine") / "configs" / "sd15"))
@@ -113,7 +122,7 @@ def _read_single_file(name: str, path: Path) -> ModelSource:
         config_folder=config_folder,
         single_file=True,
         shape=model_folder.shape(config_folder),
-        card=read_card(path.with_suffix(".json")),
+        card=read_card(path.with_suffix(".json"), default=card),
     )
 
 

@@ -160,9 +160,7 @@ class Engine:
 
     def _begin(self) -> None:
         self._backend = self._make_backend()
-        self._residents = Residents(
-            self._backend, most=self._settings.models_in_memory, wake=lambda: self._inbox.put(_Wake())
-        )
+        self._residents = Residents(self._backend, most=self._settings.models_in_memory, wake=lambda: self._inbox.put(_Wake()))
         self._bench = Workbench(self._backend, Limits(self._settings.max_batch, self._clock))
         self._look()
         self._on_ready()

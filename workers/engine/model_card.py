@@ -24,13 +24,13 @@ class ModelCard(BaseModel):
     side_max: Annotated[int, Field(ge=8, le=4096)] | None = None
 
 
-def read_card(path: Path) -> ModelCard:
-    """Read a card, or the defaults where there is none. Raises ModelUnreadable that names the file and the field."""
+def read_card(path: Path, *, default: ModelCard) -> ModelCard:
+    """Read a card, or `default` where there is none. Raises ModelUnreadable that names the file and the field."""
     try:
         with path.open("rb") as file:
             text = file.read(_BYTES_MAX + 1)
     except FileNotFoundError:
-        return ModelCard()
+        return default
     except OSError as error:
         raise ModelUnreadable(f"{path.name} cannot be read: {error.strerror}.") from error
     if len(text) > _BYTES_MAX:

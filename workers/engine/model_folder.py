@@ -26,14 +26,10 @@ _SIDE_LIMIT = 4096
 def check(folder: Path) -> None:
     """Raise ModelUnreadable unless the folder is a Stable Diffusion 1.x model with safetensors weights."""
     if not (folder / "model_index.json").is_file():
-        raise ModelUnreadable(
-            "It has no model_index.json: put a model in the diffusers layout here, or one .safetensors file."
-        )
+        raise ModelUnreadable("It has no model_index.json: put a model in the diffusers layout here, or one .safetensors file.")
     index = read_json(folder / "model_index.json")
     if index.get("_class_name") not in _PIPELINES:
-        raise ModelUnreadable(
-            f"It is a {str(index.get('_class_name'))[:60]}; this worker serves the Stable Diffusion 1.x family."
-        )
+        raise ModelUnreadable(f"It is a {str(index.get('_class_name'))[:60]}; this worker serves the Stable Diffusion 1.x family.")
     for part, allowed in PARTS.items():
         named = index.get(part)
         if not (isinstance(named, list) and len(named) == 2 and named[1] in allowed):
@@ -91,9 +87,7 @@ def shape(folder: Path) -> ModelShape:
         levels = len(unet["block_out_channels"])
         size = unet["sample_size"]
         height, width = (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
-        return _shape(
-            folder, cell, cell * 2 ** (levels - 1), width * cell, height * cell, int(unet.get("in_channels", 4))
-        )
+        return _shape(folder, cell, cell * 2 ** (levels - 1), width * cell, height * cell, int(unet.get("in_channels", 4)))
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise ModelUnreadable(f"Its unet or vae config.json lacks or mistakes a size: {error!r}.") from error
 

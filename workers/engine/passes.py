@@ -154,6 +154,4 @@ class Workbench:
                 blame="out_of_memory",
             )
         _log.error("A run failed in the engine", exc_info=error)
-        return RunFailure(
-            "engine_error", f"The engine raised {type(error).__name__}; the worker's log says more.", blame="infra"
-        )
+        return RunFailure("engine_error", f"The engine raised {type(error).__name__}; the worker's log says more.", blame="infra")

@@ -106,6 +106,4 @@ class Residents:
             self._backend.release_memory()
             return RunFailure("out_of_memory", f"The model {name} does not fit into memory.", blame="out_of_memory")
         _log.error("The model %s could not be loaded", name, exc_info=error)
-        return RunFailure(
-            "model_unavailable", f"Loading the model {name} raised {type(error).__name__}.", blame="infra"
-        )
+        return RunFailure("model_unavailable", f"Loading the model {name} raised {type(error).__name__}.", blame="infra")

@@ -59,11 +59,7 @@ def why_not(name: str) -> str | None:
         return None
     reason = _REFUSED.get(name)
     known = ", ".join(NAMES)
-    return (
-        f"The scheduler {name!r} is not offered: {reason}."
-        if reason
-        else f"There is no scheduler {name!r}. Known: {known}."
-    )
+    return f"The scheduler {name!r} is not offered: {reason}." if reason else f"There is no scheduler {name!r}. Known: {known}."
 
 
 def own_class(name: str) -> Any:

@@ -12,13 +12,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from workers.engine.catalog import Builtin
 from workers.engine.errors import EngineError
+from workers.engine.model_card import ModelCard
 from workers.server.settings import SettingsRefused, WorkerSettings
 
 if TYPE_CHECKING:
     from workers.engine.ports import Backend
 
 TOKEN_VARIABLE = "DARKROOM_WORKER_TOKEN"  # noqa: S105 - the name of the variable, not a token
+#: What the house model was trained and evaluated for.
+HOUSE_CARD = ModelCard(title="House model", default_steps=20, default_guidance=3.0)
 VARIABLES = (TOKEN_VARIABLE, "WORKER_HOST", "WORKER_PORT", "WORKER_NAME", "MODELS", "LOG_LEVEL")
 
 
@@ -76,14 +80,16 @@ def settings_of(options: argparse.Namespace, environment: Mapping[str, str]) -> 
     )
 
 
-def builtin_models() -> dict[str, Path]:
+def builtin_models() -> dict[str, Builtin]:
     """The models that come with darkroom, by name; empty where they were left out of the installation."""
     try:
         import housemodel
     except ImportError:
         return {}
     folder = Path(housemodel.weights_folder())
-    return {"house": folder} if (folder / "model_index.json").is_file() else {}
+    if not (folder / "model_index.json").is_file():
+        return {}
+    return {"house": Builtin(path=folder, card=HOUSE_CARD)}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

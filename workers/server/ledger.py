@@ -198,9 +198,7 @@ class Ledger:
 
     def _forget_stale(self) -> None:
         horizon = self._clock() - self._ttl
-        for key in [
-            key for key, entry in self._entries.items() if entry.ended_at is not None and entry.ended_at < horizon
-        ]:
+        for key in [key for key, entry in self._entries.items() if entry.ended_at is not None and entry.ended_at < horizon]:
             del self._entries[key]
 
     def _keep_within_bytes(self) -> None:

@@ -100,9 +100,7 @@ async def _picture(request: web.Request) -> web.Response:
         raise Refused(HTTPStatus.CONFLICT, "not_finished", f"The run {entry.key} is not finished yet.")
     held = {str(number): data for number, data in enumerate(entry.pictures)}
     if index not in held:
-        raise Refused(
-            HTTPStatus.NOT_FOUND, "unknown_picture", f"The run {entry.key} has {len(held)} pictures, counted from 0."
-        )
+        raise Refused(HTTPStatus.NOT_FOUND, "unknown_picture", f"The run {entry.key} has {len(held)} pictures, counted from 0.")
     digest = entry.end.pictures[int(index)].sha256 if entry.end is not None and entry.end.type == "finished" else ""
     headers = {"ETag": f'"{digest}"', "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
     return web.Response(body=held[index], content_type="image/png", headers=headers)
@@ -137,9 +135,7 @@ async def _body(request: web.Request) -> bytes:
         async with asyncio.timeout(_BODY_SECONDS):
             return await request.read()
     except TimeoutError as error:
-        raise Refused(
-            HTTPStatus.REQUEST_TIMEOUT, "too_slow", "The body took too long to arrive; send it at once."
-        ) from error
+        raise Refused(HTTPStatus.REQUEST_TIMEOUT, "too_slow", "The body took too long to arrive; send it at once.") from error
 
 
 def _read(kind: type[RunOrder], body: bytes) -> RunOrder:
@@ -153,10 +149,7 @@ def _refusal(error: ValidationError) -> Refused:
     found = error.errors(include_url=False, include_input=False, include_context=False)
     if found[0]["type"] == "json_invalid":
         return Refused(HTTPStatus.BAD_REQUEST, "malformed", f"The body is not JSON: {found[0]['msg'][:200]}.")
-    fields = tuple(
-        ProblemField(field=".".join(map(str, one["loc"]))[:100] or "body", detail=one["msg"][:200])
-        for one in found[:20]
-    )
+    fields = tuple(ProblemField(field=".".join(map(str, one["loc"]))[:100] or "body", detail=one["msg"][:200]) for one in found[:20])
     return Refused(
         HTTPStatus.UNPROCESSABLE_ENTITY,
         "bad_order",

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Mapping
 
 from aiohttp import web
 
+from workers.engine.catalog import Builtin
 from workers.engine.ports import Backend
 from workers.server.routes import make_app
 from workers.server.settings import WorkerSettings
@@ -24,7 +24,7 @@ _CLOSE_SECONDS = 2.0
 async def serve(
     settings: WorkerSettings,
     *,
-    builtin: dict[str, Path],
+    builtin: Mapping[str, Builtin],
     make_backend: Callable[[], Backend],
     announce: Callable[[str], None],
 ) -> int:
@@ -32,9 +32,7 @@ async def serve(
     settings.check()
     worker = Worker(settings, builtin=builtin, make_backend=make_backend)
     await worker.rescan()
-    runner = web.AppRunner(
-        make_app(worker), access_log=None, handler_cancellation=True, shutdown_timeout=_CLOSE_SECONDS
-    )
+    runner = web.AppRunner(make_app(worker), access_log=None, handler_cancellation=True, shutdown_timeout=_CLOSE_SECONDS)
     await runner.setup()
     try:
         # Before the engine starts: a port that is taken is said at once, not after the import of torch.
@@ -66,9 +64,7 @@ async def _say_ready(worker: Worker, announce: Callable[[str], None]) -> None:
     await worker.ready.wait()
     can = worker.capabilities()
     models = ", ".join(model.name for model in can.models) or "none: put one into the models folder"
-    announce(
-        f"ready: {can.worker_name} on {can.device.kind} ({can.device.name}, {can.device.precision}); models: {models}"
-    )
+    announce(f"ready: {can.worker_name} on {can.device.kind} ({can.device.name}, {can.device.precision}); models: {models}")
     for refused in can.refused_models:
         announce(f"not served: {refused.name}: {refused.reason}")
 

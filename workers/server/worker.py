@@ -9,9 +9,8 @@ import time
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
-from workers.engine.catalog import Catalog, discover
+from workers.engine.catalog import Builtin, Catalog, discover
 from workers.engine.loop import Engine, EngineSettings
 from workers.engine.ports import Backend
 from workers.engine.run import Report, RunSpec
@@ -48,7 +47,7 @@ class Worker:
         self,
         settings: WorkerSettings,
         *,
-        builtin: dict[str, Path],
+        builtin: Mapping[str, Builtin],
         make_backend: Callable[[], Backend],
         ledger: Ledger | None = None,
     ) -> None:

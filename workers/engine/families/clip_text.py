@@ -69,9 +69,7 @@ class ClipText:
     def _windows(self, text: str) -> tuple[list[list[int]], bool]:
         """The token ids of each window, and whether something was cut."""
         room = self._window - 2
-        ids = self._tokenizer(
-            text, add_special_tokens=False, truncation=True, max_length=WINDOWS_MAX * room + 1
-        ).input_ids
+        ids = self._tokenizer(text, add_special_tokens=False, truncation=True, max_length=WINDOWS_MAX * room + 1).input_ids
         if len(ids) <= room:
             return [self._stock(text)], False
         cut = len(ids) > WINDOWS_MAX * room

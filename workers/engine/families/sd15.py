@@ -66,9 +66,7 @@ class Denoising:
 class StableDiffusion15:
     """A loaded model of the family."""
 
-    def __init__(
-        self, *, unet: Any, vae: Any, text: ClipText, scheduler: Any, pixels_per_cell: int, device: torch.device
-    ) -> None:
+    def __init__(self, *, unet: Any, vae: Any, text: ClipText, scheduler: Any, pixels_per_cell: int, device: torch.device) -> None:
         self._unet = unet
         self._vae = vae
         self._text = text
@@ -138,9 +136,7 @@ class StableDiffusion15:
         )[0]
         if out.shape[0] != len(rows):
             # A cache hook that remembers an older batch does this silently; it would hand out a neighbour's pixels.
-            raise RunFailure(
-                "engine_error", "The denoiser returned another number of rows than it was given.", blame="infra"
-            )
+            raise RunFailure("engine_error", "The denoiser returned another number of rows than it was given.", blame="infra")
         return out.to(torch.float32)
 
     @staticmethod

@@ -98,6 +98,4 @@ def _check_cells(source: ModelSource, vae: Any, channels: int) -> None:
     made = tuple(vae.decode(probe, return_dict=False)[0].shape[2:])
     wanted = cells * source.shape.pixels_per_cell
     if made != (wanted, wanted):
-        raise ModelUnreadable(
-            f"The model {source.name} decodes {cells} cells to {made[0]} pixels, its configuration says {wanted}."
-        )
+        raise ModelUnreadable(f"The model {source.name} decodes {cells} cells to {made[0]} pixels, its configuration says {wanted}.")
