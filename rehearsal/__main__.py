@@ -27,9 +27,7 @@ def parse(arguments: list[str] | None = None) -> tuple[RehearsalConfig, Path | N
     parser.add_argument("--intents", default="", help="privileged intents to switch on: members,message_content")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="change a limit or a time")
     given = parser.parse_args(arguments)
-    config = RehearsalConfig(
-        host=given.host, port=given.port, seed=given.seed, token=given.token, bot_name=given.bot_name
-    )
+    config = RehearsalConfig(host=given.host, port=given.port, seed=given.seed, token=given.token, bot_name=given.bot_name)
     for intent in filter(None, given.intents.split(",")):
         if intent not in ("members", "message_content"):
             parser.error(f"There is no privileged intent {intent!r}; there are: members, message_content.")

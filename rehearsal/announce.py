@@ -41,16 +41,10 @@ class Announcer:
     def _message(self, name: str, message: Message) -> None:
         world = self._twin.world
         channel = world.channels[message.channel_id]
-        self._twin.watchers.tell(
-            name, lambda viewer: self._twin.view.message(message, viewer), channel=channel, only=message.ephemeral_for
-        )
+        self._twin.watchers.tell(name, lambda viewer: self._twin.view.message(message, viewer), channel=channel, only=message.ephemeral_for)
         if message.ephemeral_for is not None or not self._bot_sees(channel):
             return
-        body = (
-            self._twin.render.for_bot(message, intent=self._twin.gateway.content)
-            | _guild_id(channel)
-            | {"channel_type": channel.type}
-        )
+        body = self._twin.render.for_bot(message, intent=self._twin.gateway.content) | _guild_id(channel) | {"channel_type": channel.type}
         guild = world.guild_of(channel)
         if guild is not None and message.webhook_id is None and message.author.id in guild.members:
             body["member"] = self._twin.render.member(guild.members[message.author.id], with_user=False)
@@ -141,9 +135,7 @@ class Announcer:
         """THREAD_MEMBERS_UPDATE, and THREAD_CREATE when the bot itself came in."""
         bot = self._twin.world.bot.id
         self._twin.watchers.refresh()
-        self._twin.watchers.tell(
-            "THREAD_UPDATE", lambda viewer: self._twin.view.channel(channel, viewer), channel=channel
-        )
+        self._twin.watchers.tell("THREAD_UPDATE", lambda viewer: self._twin.view.channel(channel, viewer), channel=channel)
         if bot in added and channel.type == model.PRIVATE_THREAD:
             body = self._twin.render.thread_with_member(channel)
             self._to_bot("THREAD_CREATE", body, gateway.GUILDS, channel.guild_id)

@@ -59,9 +59,7 @@ class Call:
         if self.body is None:
             return {}
         if not isinstance(self.body, dict):
-            error = {
-                "_errors": [{"code": "MODEL_TYPE_CONVERT", "message": "Only dictionaries may be used in a ModelType"}]
-            }
+            error = {"_errors": [{"code": "MODEL_TYPE_CONVERT", "message": "Only dictionaries may be used in a ModelType"}]}
             raise DiscordError(50035, errors=error)
         return self.body
 
@@ -315,10 +313,12 @@ def _parse(call: Call, data: bytes) -> None:
     if not data:
         return
     try:
-        call.raw = data.decode()
-        call.body = json.loads(call.raw, parse_constant=_no_constant)
+        text = data.decode()
+        call.body = json.loads(text, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
+        call.raw = json.dumps(f"{len(data)} bytes that are no JSON")
         raise DiscordError(50109) from error
+    call.raw = text
 
 
 def _no_constant(name: str) -> None:

@@ -40,9 +40,7 @@ class RehearsalClient:
         self._session()
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         await self.close()
 
     async def close(self) -> None:
@@ -56,15 +54,11 @@ class RehearsalClient:
             self._open = aiohttp.ClientSession()
         return self._open
 
-    async def request(
-        self, method: str, path: str, *, query: Json | None = None, timeout_s: float | None = None, **how: Any
-    ) -> Any:
+    async def request(self, method: str, path: str, *, query: Json | None = None, timeout_s: float | None = None, **how: Any) -> Any:
         """Any route of `/control`. Raises Refused."""
         asked = {k: str(v) for k, v in (query or {}).items() if v is not None}
         limit = aiohttp.ClientTimeout(total=timeout_s or self._timeout_s)
-        async with self._session().request(
-            method, f"{self.url}/control/{path}", params=asked, timeout=limit, **how
-        ) as response:
+        async with self._session().request(method, f"{self.url}/control/{path}", params=asked, timeout=limit, **how) as response:
             text = await response.text()
             try:
                 body = json.loads(text)
@@ -99,9 +93,7 @@ class RehearsalClient:
         """One channel."""
         return await self.get(f"channels/{channel_id}", **{"as": as_})
 
-    async def messages(
-        self, channel_id: Any, as_: Any = None, *, limit: int = 50, before: Any = None, after: Any = None
-    ) -> list[Json]:
+    async def messages(self, channel_id: Any, as_: Any = None, *, limit: int = 50, before: Any = None, after: Any = None) -> list[Json]:
         """Messages of a channel, oldest first."""
         query = {"as": as_, "limit": limit, "before": before, "after": after}
         return (await self.get(f"channels/{channel_id}/messages", **query))["messages"]
@@ -161,16 +153,12 @@ class RehearsalClient:
         body = {"as": as_, "channel_id": channel_id, "name": name, "target_id": str(target_id)}
         return await self.post("menu", body, wait=wait)
 
-    async def click(
-        self, as_: Any, message_id: Any, custom_id: str, *, wait: str | None = None, timeout_s: float = 20
-    ) -> Json:
+    async def click(self, as_: Any, message_id: Any, custom_id: str, *, wait: str | None = None, timeout_s: float = 20) -> Json:
         """Press a button."""
         body = {"as": as_, "message_id": message_id, "custom_id": custom_id}
         return await self.post("click", body, wait=wait, timeout_s=timeout_s)
 
-    async def select(
-        self, as_: Any, message_id: Any, custom_id: str, values: Iterable[Any], *, wait: str | None = None
-    ) -> Json:
+    async def select(self, as_: Any, message_id: Any, custom_id: str, values: Iterable[Any], *, wait: str | None = None) -> Json:
         """Pick in a select."""
         body = {"as": as_, "message_id": message_id, "custom_id": custom_id, "values": [str(v) for v in values]}
         return await self.post("select", body, wait=wait)
@@ -187,9 +175,7 @@ class RehearsalClient:
         form.add_field("file", data, filename=filename, content_type="application/octet-stream")
         return (await self.request("POST", "upload", data=form))["uploads"][0]["upload_id"]
 
-    async def say(
-        self, as_: Any, channel_id: Any, content: str = "", *, files: Iterable[str] = (), reply_to: Any = None
-    ) -> Json:
+    async def say(self, as_: Any, channel_id: Any, content: str = "", *, files: Iterable[str] = (), reply_to: Any = None) -> Json:
         """Write a message."""
         body = {"as": as_, "channel_id": channel_id, "content": content, "files": list(files), "reply_to": reply_to}
         return await self.post("message", body)
@@ -210,9 +196,7 @@ class RehearsalClient:
         """The DM with the bot."""
         return await self.post("dm", {"as": as_})
 
-    async def thread(
-        self, as_: Any, channel_id: Any, name: str, *, private: bool = False, message_id: Any = None
-    ) -> Json:
+    async def thread(self, as_: Any, channel_id: Any, name: str, *, private: bool = False, message_id: Any = None) -> Json:
         """Make a thread."""
         body = {"as": as_, "channel_id": channel_id, "name": name, "private": private, "message_id": message_id}
         return await self.post("thread", body)
@@ -284,9 +268,7 @@ class RehearsalClient:
     async def events(self, as_: Any = None) -> AsyncIterator[Json]:
         """Events until the connection ends: `{"n", "t", "d"}`, the first is HELLO."""
         params = {} if as_ is None else {"as": str(as_)}
-        async with self._session().ws_connect(
-            f"{self.url}/control/events", params=params, heartbeat=20, max_msg_size=0
-        ) as socket:
+        async with self._session().ws_connect(f"{self.url}/control/events", params=params, heartbeat=20, max_msg_size=0) as socket:
             async for frame in socket:
                 if frame.type is not aiohttp.WSMsgType.TEXT:
                     return

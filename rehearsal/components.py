@@ -44,7 +44,7 @@ DEFAULTS: dict[int, Json] = {
     THUMBNAIL: {"description": None, "spoiler": False},
     FILE: {"spoiler": False, "name": None, "size": None},
     SEPARATOR: {"divider": True, "spacing": 1},
-} | dict.fromkeys(SELECTS, {"min_values": 1, "max_values": 1})
+} | {kind: {"min_values": 1, "max_values": 1} for kind in SELECTS}
 
 
 def walk(components: list[Json]) -> Iterator[Json]:
@@ -85,9 +85,7 @@ class Tree:
         """A custom_id of 1-100 characters, once per message."""
         value = self.form.text((*path, "custom_id"), node.get("custom_id"), low=1, high=100, required=True)
         if value and value in self.custom_ids:
-            self.form.add(
-                (*path, "custom_id"), "COMPONENT_CUSTOM_ID_DUPLICATED", "Component custom id cannot be duplicated"
-            )
+            self.form.add((*path, "custom_id"), "COMPONENT_CUSTOM_ID_DUPLICATED", "Component custom id cannot be duplicated")
         self.custom_ids.add(value or "")
 
     def number(self, path: Path, node: Json) -> None:

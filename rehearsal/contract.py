@@ -21,8 +21,7 @@ TOLERATED = {
     "snowflake-int": "overwrites, parent_id, references and kept attachments come as numbers",
     "bitfield-string": "permission bits come as decimal strings",
     "query-bool": "wait=1 and with_response=1: the docs allow it, the description says true or false",
-    "extra-keys": "tts on edits and updates, nsfw on commands, id in an overwrite's PUT, whole kept attachments",
-    "null": "a null where the description has no key; the library sends it for what is not set",
+    "extra-keys": "tts on edits and updates, nsfw on commands, flags in embeds, whole kept attachments and media",
 }
 # Where extra keys are tolerated: (how the finding's place ends, keys).
 EXTRA = (
@@ -33,6 +32,7 @@ EXTRA = (
                          "placeholder", "placeholder_version"})),
     ("file", frozenset({"proxy_url", "height", "width", "content_type", "loading_state", "attachment_id", "flags",
                         "placeholder", "placeholder_version"})),
+    ("embeds[]", frozenset({"flags", "type"})),
     ("components[]", frozenset({"name", "size"})),
 )  # fmt: skip
 
@@ -164,8 +164,6 @@ class Contract:
             return True
         if "integer" in types and isinstance(value, str) and value.isdigit():
             look.used["bitfield-string"] += 1
-        elif value is None and look.closed:
-            look.used["null"] += 1
         else:
             look.problems.append(f"{at}: {_short(value)} is not {' or '.join(types)}")
         return False
@@ -198,9 +196,7 @@ class Contract:
                 self._extra(look, at, name, child)
 
     def _extra(self, look: Look, at: str, name: str, child: Any) -> None:
-        if child is None:
-            look.used["null"] += 1
-        elif any(name in keys and at.endswith(end) for end, keys in EXTRA):
+        if any(name in keys and at.endswith(end) for end, keys in EXTRA):
             look.used["extra-keys"] += 1
         else:
             look.problems.append(f"{at}.{name}: not in the description")

@@ -106,9 +106,7 @@ async def menu(ask: Ask) -> Json:
         filling.resolved["messages"] = {target: ask.twin.render.message(message)}
     data = {"id": command["id"], "name": command["name"], "type": command["type"], "target_id": target}
     data |= {"resolved": filling.resolved} | _scope(command)
-    interaction = ask.twin.interactions.begin(
-        "menu", COMMAND, command["name"], user, channel, data, command_type=command["type"]
-    )
+    interaction = ask.twin.interactions.begin("menu", COMMAND, command["name"], user, channel, data, command_type=command["type"])
     return await _told(ask, interaction)
 
 
@@ -128,9 +126,7 @@ async def click(ask: Ask) -> Json:
     message, node = _part(ask, user, frozenset({components.BUTTON}))
     channel = ask.twin.world.channels[message.channel_id]
     data = {"component_type": components.BUTTON, "custom_id": node["custom_id"], "id": node["id"]}
-    interaction = ask.twin.interactions.begin(
-        "click", COMPONENT, node["custom_id"], user, channel, data, message_id=message.id
-    )
+    interaction = ask.twin.interactions.begin("click", COMPONENT, node["custom_id"], user, channel, data, message_id=message.id)
     return await _told(ask, interaction)
 
 
@@ -147,9 +143,7 @@ async def select(ask: Ask) -> Json:
     data: Json = {"component_type": node["type"], "custom_id": node["custom_id"], "id": node["id"], "values": values}
     if node["type"] != components.SELECT:
         data["resolved"] = filling.resolved
-    interaction = ask.twin.interactions.begin(
-        "select", COMPONENT, node["custom_id"], user, channel, data, message_id=message.id
-    )
+    interaction = ask.twin.interactions.begin("select", COMPONENT, node["custom_id"], user, channel, data, message_id=message.id)
     return await _told(ask, interaction)
 
 
@@ -164,10 +158,7 @@ def _picked(filling: Filling, node: Json, given: list[Any]) -> list[str]:
         values = [filling.mention_channel(name, v, node.get("channel_types") or []) for v in given]
     elif node["type"] == components.MENTIONABLES:
         roles = filling.guild.roles if filling.guild else {}
-        values = [
-            filling.mention_role(name, v) if str(v).isdigit() and int(v) in roles else filling.mention_user(name, v)
-            for v in given
-        ]
+        values = [filling.mention_role(name, v) if str(v).isdigit() and int(v) in roles else filling.mention_user(name, v) for v in given]
     elif node["type"] == components.UPLOAD:
         values = [filling.attach(name, v) for v in given]
     return modals.picked(node, values)
@@ -360,9 +351,7 @@ async def _upload(twin: Twin, request: web.Request) -> Json:
         kept = await twin.store.keep(name, data)
         upload_id = secrets.token_hex(12)
         twin.uploads[upload_id] = (user.id, kept)
-        told.append(
-            {"upload_id": upload_id, "filename": kept.filename, "size": kept.size, "content_type": kept.content_type}
-        )
+        told.append({"upload_id": upload_id, "filename": kept.filename, "size": kept.size, "content_type": kept.content_type})
     while len(twin.uploads) > MOST_UPLOADS:
         twin.uploads.pop(next(iter(twin.uploads)))
     return {"uploads": told}

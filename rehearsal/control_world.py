@@ -104,8 +104,7 @@ def _channel_fields(ask: Ask) -> Json:
     payload = {k: ask.fields[k] for k in ("name", "type", "parent_id", "topic", "nsfw", "position") if k in ask.fields}
     if ask.get("overwrites") is not None:
         payload["permission_overwrites"] = [
-            entry | {key: permissions.parse(entry.get(key, 0)) for key in ("allow", "deny")}
-            for entry in ask.get("overwrites")
+            entry | {key: permissions.parse(entry.get(key, 0)) for key in ("allow", "deny")} for entry in ask.get("overwrites")
         ]
     return payload
 

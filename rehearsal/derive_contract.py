@@ -72,9 +72,7 @@ class Boiler:
 def derive(description: Json) -> Json:
     """The facts."""
     boiler = Boiler(description)
-    known = {
-        key(m, path): op for path, ops in description["paths"].items() for m, op in ops.items() if m != "parameters"
-    }
+    known = {key(m, path): op for path, ops in description["paths"].items() for m, op in ops.items() if m != "parameters"}
     routes: Json = {}
     for method, template in sorted(app.routes().table()):
         operation = known.get(key(method, template))
@@ -114,10 +112,7 @@ def _lines(facts: Json) -> str:
     parts = []
     for name, part in facts.items():
         if isinstance(part, dict):
-            rows = [
-                f"{json.dumps(k)}:{json.dumps(v, separators=(',', ':'), sort_keys=True)}"
-                for k, v in sorted(part.items())
-            ]
+            rows = [f"{json.dumps(k)}:{json.dumps(v, separators=(',', ':'), sort_keys=True)}" for k, v in sorted(part.items())]
             parts.append(f"{json.dumps(name)}:{{\n" + ",\n".join(rows) + "\n}")
         else:
             parts.append(f"{json.dumps(name)}:{json.dumps(part)}")

@@ -105,9 +105,7 @@ class Form:
         if self.errors:
             raise DiscordError(50035, errors=self.errors)
 
-    def text(
-        self, path: tuple[str | int, ...], value: Any, *, low: int = 0, high: int, required: bool = False
-    ) -> str | None:
+    def text(self, path: tuple[str | int, ...], value: Any, *, low: int = 0, high: int, required: bool = False) -> str | None:
         """A string of `low` to `high` characters; None where it is absent or null."""
         if value is None:
             if required:
@@ -126,9 +124,7 @@ class Form:
             self.add(path, "BASE_TYPE_BAD_LENGTH", f"Must be between {low} and {high} in length.")
         return value
 
-    def number(
-        self, path: tuple[str | int, ...], value: Any, *, low: int, high: int, required: bool = False
-    ) -> int | None:
+    def number(self, path: tuple[str | int, ...], value: Any, *, low: int, high: int, required: bool = False) -> int | None:
         """A whole number from `low` to `high`; None where it is absent or null."""
         if value is None:
             if required:
@@ -145,9 +141,7 @@ class Form:
             self.add(path, "NUMBER_TYPE_MAX", f"int value should be less than or equal to {high}.")
         return value
 
-    def items(
-        self, path: tuple[str | int, ...], value: Any, *, low: int = 0, high: int, required: bool = False
-    ) -> list[Any]:
+    def items(self, path: tuple[str | int, ...], value: Any, *, low: int = 0, high: int, required: bool = False) -> list[Any]:
         """A list of `low` to `high` entries; empty where it is absent or null."""
         if value is None:
             if required:

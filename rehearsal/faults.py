@@ -55,9 +55,7 @@ class Fault:
 
     def matches(self, method: str, path: str) -> bool:
         """Whether it is meant for this request or event."""
-        return (self.method is None or self.method == method) and (
-            self.path is None or bool(re.search(self.path, path))
-        )
+        return (self.method is None or self.method == method) and (self.path is None or bool(re.search(self.path, path)))
 
     def as_json(self) -> dict[str, Any]:
         """The shape of CONTROL.md."""
@@ -90,11 +88,7 @@ class Faults:
     def take(self, kinds: tuple[str, ...] | str, method: str = "", path: str = "") -> Fault | None:
         """The first armed fault of these kinds that is meant for this; it counts as hit."""
         for fault in self._faults:
-            if (
-                fault.armed
-                and fault.kind in ((kinds,) if isinstance(kinds, str) else kinds)
-                and fault.matches(method, path)
-            ):
+            if fault.armed and fault.kind in ((kinds,) if isinstance(kinds, str) else kinds) and fault.matches(method, path):
                 if fault.skip > 0:
                     fault.skip -= 1
                     continue

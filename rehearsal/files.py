@@ -103,9 +103,7 @@ class FileStore:
         """Store bytes and describe them."""
         digest = await asyncio.to_thread(self._write, data)
         kind, width, height = look_at(data, filename)
-        return Upload(
-            filename=plain_name(filename), size=len(data), digest=digest, content_type=kind, width=width, height=height
-        )
+        return Upload(filename=plain_name(filename), size=len(data), digest=digest, content_type=kind, width=width, height=height)
 
     def _write(self, data: bytes) -> str:
         digest = hashlib.sha256(data).hexdigest()

@@ -310,9 +310,7 @@ class Gateway:
 
     def _guild_create(self, session: Session, guild_id: int) -> None:
         if session.wants(GUILDS, guild_id):
-            session.dispatch(
-                "GUILD_CREATE", json.dumps(self._twin.render.guild_create(self._twin.world.guilds[guild_id]))
-            )
+            session.dispatch("GUILD_CREATE", json.dumps(self._twin.render.guild_create(self._twin.world.guilds[guild_id])))
 
     def _attach(self, session: Session, connection: Connection) -> None:
         self._sessions[session.id] = session

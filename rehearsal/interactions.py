@@ -99,9 +99,7 @@ class Interactions:
         """By id."""
         return self._by_id.get(interaction_id)
 
-    def begin(
-        self, kind: str, type_: int, name: str, user: User, channel: Channel, data: Json, **more: Any
-    ) -> Interaction:
+    def begin(self, kind: str, type_: int, name: str, user: User, channel: Channel, data: Json, **more: Any) -> Interaction:
         """A member did something: tell the bot, and start the three seconds."""
         twin = self._twin
         interaction = Interaction(
@@ -199,9 +197,7 @@ class Interactions:
     def body(self, interaction: Interaction, payload: Json, call: Call, old: Message | None = None) -> Body:
         """A message body that goes out through this interaction."""
         channel = self._twin.world.channel(interaction.channel_id)
-        hidden = (
-            old.ephemeral_for is not None if old is not None else bool((payload.get("flags") or 0) & model.EPHEMERAL)
-        )
+        hidden = old.ephemeral_for is not None if old is not None else bool((payload.get("flags") or 0) & model.EPHEMERAL)
         return Body(payload=payload, channel=channel, files=call.files, old=old, ephemeral=hidden, flags=CALLBACK_FLAGS)
 
     def send(self, interaction: Interaction, draft: messages.Draft, *, loading: bool = False) -> Message:

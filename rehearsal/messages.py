@@ -113,9 +113,7 @@ def _allowed(form: Form, allowed: Any) -> None:
     parse = form.items(("allowed_mentions", "parse"), allowed.get("parse"), high=3)
     for i, word in enumerate(parse):
         if word not in ("everyone", "users", "roles"):
-            form.add(
-                ("allowed_mentions", "parse", i), "BASE_TYPE_CHOICES", "Value must be one of everyone, users, roles."
-            )
+            form.add(("allowed_mentions", "parse", i), "BASE_TYPE_CHOICES", "Value must be one of everyone, users, roles.")
     for key in ("users", "roles"):
         form.items(("allowed_mentions", key), allowed.get(key), high=100)
         if key in parse and allowed.get(key):
@@ -148,9 +146,7 @@ def _attach(twin: Twin, body: Body, listed: list[Json] | None) -> list[Attachmen
     kept += [old[number] for number in entries if number in old]
     for number in entries:
         if number not in old and number not in body.files:
-            error = {
-                "attachments": {"_errors": [{"code": "ATTACHMENT_NOT_FOUND", "message": f"No file {number} here."}]}
-            }
+            error = {"attachments": {"_errors": [{"code": "ATTACHMENT_NOT_FOUND", "message": f"No file {number} here."}]}}
             raise DiscordError(50035, errors=error)
     kept += [_attachment(twin, body, upload, entries.get(n, {})) for n, upload in sorted(body.files.items())]
     if len(kept) > MOST_FILES:
@@ -170,9 +166,7 @@ def _attachment(twin: Twin, body: Body, upload: Upload, entry: Json) -> Attachme
     return attachment
 
 
-def _resolve(
-    twin: Twin, form: Form, parts: list[Json], cards: list[Json], files: list[Attachment], old: Message | None
-) -> None:
+def _resolve(twin: Twin, form: Form, parts: list[Json], cards: list[Json], files: list[Attachment], old: Message | None) -> None:
     """Turn `attachment://` and own urls into references, so that each reading signs them anew."""
     holders = list(components.media_holders(parts))
     holders += [(card, key) for card in cards for key in ("image", "thumbnail") if isinstance(card.get(key), dict)]

@@ -50,16 +50,12 @@ def _top(tree: Tree, path: components.Path, node: Any) -> Json:
         return dict(node)
     if kind == components.ROW:
         inner = tree.form.items((*path, "components"), node.get("components"), low=1, high=1, required=True)
-        fields = [
-            _field(tree, (*path, "components", 0), f, frozenset({components.TEXT_INPUT}), old=True) for f in inner
-        ]
+        fields = [_field(tree, (*path, "components", 0), f, frozenset({components.TEXT_INPUT}), old=True) for f in inner]
         return {"type": kind, "components": fields}
     tree.form.text((*path, "label"), node.get("label"), low=1, high=45, required=True)
     tree.form.text((*path, "description"), node.get("description"), high=100)
     inner = _field(tree, (*path, "component"), node.get("component"), IN_LABEL)
-    return {key: node[key] for key in ("type", "id", "label", "description") if node.get(key) is not None} | {
-        "component": inner
-    }
+    return {key: node[key] for key in ("type", "id", "label", "description") if node.get(key) is not None} | {"component": inner}
 
 
 def _field(tree: Tree, path: components.Path, node: Any, allowed: frozenset[int], *, old: bool = False) -> Json:

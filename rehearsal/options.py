@@ -140,9 +140,7 @@ _READERS: dict[int, Callable[[Filling, Json, Any], Any]] = {
     commands.BOOLEAN: _boolean,
     commands.USER_OPTION: lambda filling, option, value: filling.mention_user(option["name"], value),
     commands.ROLE: lambda filling, option, value: filling.mention_role(option["name"], value),
-    commands.CHANNEL: lambda filling, option, value: filling.mention_channel(
-        option["name"], value, option.get("channel_types") or []
-    ),
+    commands.CHANNEL: lambda filling, option, value: filling.mention_channel(option["name"], value, option.get("channel_types") or []),
     commands.MENTIONABLE: _mentionable,
     commands.FILE: lambda filling, option, value: filling.attach(option["name"], value),
 }
@@ -180,9 +178,7 @@ def typed(known: list[Json], given: Json, focused: str) -> list[Json]:
         name = option["name"]
         if name == focused:
             text = given.get(name)
-            told.append(
-                {"name": name, "type": option["type"], "value": "" if text is None else str(text), "focused": True}
-            )
+            told.append({"name": name, "type": option["type"], "value": "" if text is None else str(text), "focused": True})
         elif given.get(name) is not None:
             told.append({"name": name, "type": option["type"], "value": given[name]})
     return told

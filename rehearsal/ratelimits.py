@@ -103,9 +103,7 @@ class RateLimits:
         self.invalid_total += 1
         self._invalid.append(self._clock.now())
 
-    def ask(
-        self, method: str, template: str, params: dict[str, str], *, bot: bool
-    ) -> tuple[dict[str, str], Refusal | None]:
+    def ask(self, method: str, template: str, params: dict[str, str], *, bot: bool) -> tuple[dict[str, str], Refusal | None]:
         """Headers for the answer, and the refusal when a window is used up."""
         self.request_total += 1
         if not self._config.rate_limits:

@@ -24,7 +24,7 @@ def _readable(value: Any) -> Any:
         return f"{len(value)} characters"
     try:
         return json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):
         return str(value)
 
 

@@ -110,8 +110,7 @@ class Renderer:
             "nsfw": channel.nsfw,
             "topic": channel.topic,
             "permission_overwrites": [
-                {"id": str(o.id), "type": o.type, "allow": str(o.allow), "deny": str(o.deny)}
-                for o in channel.overwrites
+                {"id": str(o.id), "type": o.type, "allow": str(o.allow), "deny": str(o.deny)} for o in channel.overwrites
             ],
         }
         if channel.type in (model.VOICE, model.STAGE):

@@ -34,9 +34,7 @@ async def gateway_bot(call: Call) -> Answer:
 def _scope(call: Call) -> int | None:
     world = call.twin.world
     if call.id("application_id", 10002) != world.application.id:
-        raise DiscordError(
-            20012, status=403, message="You are not authorized to perform this action on this application"
-        )
+        raise DiscordError(20012, status=403, message="You are not authorized to perform this action on this application")
     if "guild_id" not in call.params:
         return None
     guild_id = call.id("guild_id", 10004)

@@ -65,11 +65,7 @@ def _role_target(call: Call) -> tuple[Guild, Member, int]:
     if role_id not in guild.roles:
         raise DiscordError(10011)
     role = guild.roles[role_id]
-    if (
-        role.managed
-        or role_id == guild.id
-        or role.position >= permissions.highest_role(guild, guild.members[world.bot.id])
-    ):
+    if role.managed or role_id == guild.id or role.position >= permissions.highest_role(guild, guild.members[world.bot.id]):
         raise DiscordError(50013)
     return guild, target, role_id
 

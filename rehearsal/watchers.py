@@ -55,9 +55,7 @@ class Watchers:
         for watcher in self._watchers:
             watcher.queue.put_nowait(None)
 
-    def tell(
-        self, name: str, make: Callable[[int | None], Any], *, channel: Channel | None = None, only: int | None = None
-    ) -> None:
+    def tell(self, name: str, make: Callable[[int | None], Any], *, channel: Channel | None = None, only: int | None = None) -> None:
         """Tell those who may see `channel`, or `only` one user; the operator always. `make` is asked per viewer."""
         for watcher in self._watchers:
             if watcher.user_id is not None:

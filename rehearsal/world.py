@@ -154,9 +154,7 @@ class World:
         while len(self.deleted) > TOMBSTONES:
             self.deleted.popitem(last=False)
 
-    def add_user(
-        self, username: str, *, global_name: str | None = None, locale: str = "en-US", bot: bool = False
-    ) -> User:
+    def add_user(self, username: str, *, global_name: str | None = None, locale: str = "en-US", bot: bool = False) -> User:
         """A new person (or a foreign bot)."""
         user = User(id=self.ids.next(), username=username, global_name=global_name, locale=locale, bot=bot)
         self.users[user.id] = user

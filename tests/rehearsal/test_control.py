@@ -180,9 +180,7 @@ async def test_another_host_or_origin_is_turned_away(stage: Stage) -> None:
                 assert response.status == 403, (headers, path)
     async with session.get(url + "/control/health", headers={"Origin": url}) as response:
         assert response.status == 200
-    async with session.post(
-        url + "/control/clock/advance", data='{"seconds":1}', headers={"Content-Type": "text/plain"}
-    ) as r:
+    async with session.post(url + "/control/clock/advance", data='{"seconds":1}', headers={"Content-Type": "text/plain"}) as r:
         assert r.status == 415
 
 
@@ -198,9 +196,7 @@ async def test_pages_are_served_and_nothing_beside_them(stage: Stage) -> None:
 async def test_nonsense_is_answered_with_a_sentence(stage: Stage) -> None:
     url, session = stage.server.url, stage.raw.session
     for body in ("{", "[]", "null", "[" * 50_000, '{"as": 1}', '{"seconds": "many"}'):
-        async with session.post(
-            url + "/control/clock/advance", data=body, headers={"Content-Type": "application/json"}
-        ) as response:
+        async with session.post(url + "/control/clock/advance", data=body, headers={"Content-Type": "application/json"}) as response:
             answer = await response.json()
             assert 400 <= response.status < 500, body
             assert answer["code"] == "bad_request"

@@ -19,7 +19,7 @@ from tests.rehearsal.pictures import png
 async def soon(condition, timeout_s: float = 5) -> None:
     """Until something became true."""
     async with asyncio.timeout(timeout_s):
-        while not condition():  # noqa: ASYNC110 a condition of any kind has no event
+        while not condition():
             await asyncio.sleep(0.01)
 
 
@@ -41,9 +41,7 @@ async def test_a_slash_command_is_answered(stage: Stage, run_bot: RunBot) -> Non
     assert (await stage.play.limits())["unknown_routes"] == []
 
 
-async def test_an_ephemeral_deferral_becomes_the_answer_and_only_its_owner_sees_it(
-    stage: Stage, run_bot: RunBot
-) -> None:
+async def test_an_ephemeral_deferral_becomes_the_answer_and_only_its_owner_sees_it(stage: Stage, run_bot: RunBot) -> None:
     bot = Bot()
 
     @bot.tree.command(description="Think")
@@ -177,9 +175,7 @@ class Card(ui.View):
         button.disabled = True
         await itx.response.edit_message(content="pressed", view=self)
 
-    @ui.select(
-        custom_id="card:pick", options=[discord.SelectOption(label="A", value="a"), discord.SelectOption(label="B")]
-    )
+    @ui.select(custom_id="card:pick", options=[discord.SelectOption(label="A", value="a"), discord.SelectOption(label="B")])
     async def pick(self, itx: discord.Interaction, select: ui.Select) -> None:
         await itx.response.send_message(f"picked {select.values[0]}", ephemeral=True)
 
@@ -221,9 +217,7 @@ async def test_a_dynamic_item_is_found_again_by_a_bot_that_never_sent_it(stage: 
     await run_bot(bot, stage)
     parts = [{"type": 17, "components": [{"type": 10, "content": "waiting"}, {"type": 1, "components": [
         {"type": 2, "style": 4, "label": "Cancel", "custom_id": "job:77:cancel"}]}]}]  # fmt: skip
-    status, message, _ = await stage.raw(
-        "POST", f"/channels/{stage.channels['welcome']}/messages", {"flags": 32768, "components": parts}
-    )
+    status, message, _ = await stage.raw("POST", f"/channels/{stage.channels['welcome']}/messages", {"flags": 32768, "components": parts})
     assert status == 200
     record = await stage.play.click("ada", message["id"], "job:77:cancel", wait="ack")
     assert (record["callback_type"], pressed) == (6, ["77"])
@@ -308,9 +302,7 @@ async def test_a_private_channel_is_private_and_an_object_overwrite_is_not(stage
     assert guild is not None
     ada = await guild.fetch_member(int(stage.users["ada"]))
     show, hide = discord.PermissionOverwrite(view_channel=True), discord.PermissionOverwrite(view_channel=False)
-    good = await guild.create_text_channel(
-        "Ada Room!", overwrites={guild.default_role: hide, ada: show, guild.me: show}
-    )
+    good = await guild.create_text_channel("Ada Room!", overwrites={guild.default_role: hide, ada: show, guild.me: show})
     assert good.name == "ada-room"
     seen = await stage.play.channel(good.id)
     assert seen["private"] is True
@@ -364,9 +356,7 @@ async def test_history_pages_in_order(start_stage: StartStage, run_bot: RunBot) 
     assert sent[50] in around
 
 
-async def test_message_content_is_withheld_without_the_intent_except_for_mentions(
-    stage: Stage, run_bot: RunBot
-) -> None:
+async def test_message_content_is_withheld_without_the_intent_except_for_mentions(stage: Stage, run_bot: RunBot) -> None:
     bot = Bot()
     await run_bot(bot, stage)
     welcome = stage.channels["welcome"]
@@ -391,9 +381,7 @@ async def test_a_wrong_token_is_a_login_failure(stage: Stage, monkeypatch: pytes
 
 
 @pytest.mark.parametrize("fault", ["ws_reset", "ws_close:4000", "ws_close:1001", "op7", "op9_true"])
-async def test_a_lost_gateway_is_resumed_and_what_was_missed_is_replayed(
-    stage: Stage, run_bot: RunBot, fault: str
-) -> None:
+async def test_a_lost_gateway_is_resumed_and_what_was_missed_is_replayed(stage: Stage, run_bot: RunBot, fault: str) -> None:
     bot = Bot()
     resumed = asyncio.Event()
     bot.on_resumed = lambda: _set(resumed)  # type: ignore[attr-defined]
@@ -410,9 +398,7 @@ async def _set(event: asyncio.Event) -> None:
     event.set()
 
 
-async def test_both_transport_compressions_carry_everything(
-    stage: Stage, run_bot: RunBot, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_both_transport_compressions_carry_everything(stage: Stage, run_bot: RunBot, monkeypatch: pytest.MonkeyPatch) -> None:
     names = []
     for source in ("zlib", "zstd"):
         if source == "zlib":
@@ -525,9 +511,7 @@ async def test_members_are_chunked_with_the_intent(start_stage: StartStage, run_
     await soon(lambda: any(m.name == "gus" for m in guild.members))
 
 
-async def test_honest_headers_keep_the_library_from_ever_being_limited(
-    start_stage: StartStage, run_bot: RunBot
-) -> None:
+async def test_honest_headers_keep_the_library_from_ever_being_limited(start_stage: StartStage, run_bot: RunBot) -> None:
     stage = await start_stage(message_window=0.3)
     bot = Bot()
     await run_bot(bot, stage)

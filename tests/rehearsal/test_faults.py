@@ -24,9 +24,7 @@ async def post(stage: Stage, **body: Any) -> tuple[int, Any, Any]:
     return await stage.raw("POST", f"/channels/{stage.channels['welcome']}/messages", {"content": "x"} | body)
 
 
-@pytest.mark.parametrize(
-    ("name", "status", "effect"), [("status:502", 502, 0), ("after_status:502", 502, 1), ("html", 502, 0)]
-)
+@pytest.mark.parametrize(("name", "status", "effect"), [("status:502", 502, 0), ("after_status:502", 502, 1), ("html", 502, 0)])
 async def test_a_server_error_before_or_after_the_effect(stage: Stage, name: str, status: int, effect: int) -> None:
     await stage.play.fault(name, method="POST", path=MESSAGES)
     assert (await post(stage))[0] == status
@@ -95,9 +93,7 @@ async def test_an_expired_nonce_posts_twice(stage: Stage) -> None:
     assert await count(stage) == 2
 
 
-@pytest.mark.parametrize(
-    "name", ["event_dup", "event_drop", "event_late:0.2", "event_after_answer", "event_before_answer"]
-)
+@pytest.mark.parametrize("name", ["event_dup", "event_drop", "event_late:0.2", "event_after_answer", "event_before_answer"])
 async def test_events_come_twice_never_late_or_in_the_order_asked_for(stage: Stage, name: str) -> None:
     async with connect(stage) as socket:
         await stage.play.fault(name, path="MESSAGE_CREATE")

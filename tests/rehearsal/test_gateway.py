@@ -125,9 +125,7 @@ async def test_content_comes_with_the_intent_and_the_portals_switch(start_stage:
 async def test_a_gateway_that_is_down_refuses_until_the_fault_is_cleared(stage: Stage) -> None:
     await stage.play.fault("gateway_down")
     for _ in range(2):
-        async with stage.raw.session.get(
-            f"{stage.server.url}/", headers={"Upgrade": "websocket", "Connection": "Upgrade"}
-        ) as r:
+        async with stage.raw.session.get(f"{stage.server.url}/", headers={"Upgrade": "websocket", "Connection": "Upgrade"}) as r:
             assert r.status == 503
     await stage.play.clear_faults()
     async with connect(stage) as socket:

@@ -119,6 +119,7 @@ async def test_an_empty_message_and_broken_json_are_refused(stage: Stage) -> Non
     for raw in (b"{", b'{"content": NaN}', b"[" * 100_000):
         status, body, _ = await stage.raw("POST", path, data=raw, headers={"Content-Type": "application/json"})
         assert (status, body["code"]) == (400, 50109)
+    assert len(await stage.play.recording(kind="rest")) == 4
     status, body, _ = await stage.raw("POST", path, ["content"])
     assert (status, body["code"]) == (400, 50035)
 
@@ -132,9 +133,7 @@ async def test_forty_components_and_four_thousand_characters_pass(stage: Stage) 
 async def test_files_are_stored_named_plainly_and_signed(stage: Stage) -> None:
     path = f"/channels/{stage.channels['welcome']}/messages"
     picture = png(9, 8)
-    form = upload(
-        {"attachments": [{"id": 0, "filename": "über mein bild.png", "description": "alt"}]}, ("x.png", picture)
-    )
+    form = upload({"attachments": [{"id": 0, "filename": "über mein bild.png", "description": "alt"}]}, ("x.png", picture))
     status, message, _ = await stage.raw("POST", path, data=form)
     assert status == 200
     kept = message["attachments"][0]
