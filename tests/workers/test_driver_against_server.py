@@ -126,13 +126,14 @@ async def test_a_full_worker_is_busy_not_broken(pair: Pair) -> None:
 
 async def test_progress_and_previews_arrive(pair: Pair) -> None:
     pair.backend.held = True
-    async with asyncio.TaskGroup() as tasks:
-        following = tasks.create_task(pair.follow(wanted("job", steps=3)))
-        for _ in range(3):
-            pair.backend.permit(1)
-            await asyncio.sleep(0.05)
-        pair.backend.let_go()
-    told = [event for event in following.result() if isinstance(event, RunProgressed)]
+    pair.backend.permit(1)
+    told: list[RunProgressed] = []
+    async with asyncio.timeout(10):
+        async for event in pair.driver.run(wanted("job", steps=3)):
+            if isinstance(event, RunProgressed):
+                told.append(event)
+                if event.preview is not None:
+                    pair.backend.let_go()
     assert [event.step for event in told] == sorted(event.step for event in told)
     assert any(event.preview for event in told)
 
