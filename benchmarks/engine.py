@@ -142,9 +142,13 @@ def bare_seconds(pipeline: Any, source: ModelSource, batch: int, repeats: int) -
 
 def load_stock(source: ModelSource) -> Any:
     """The model in the pipeline that everybody uses."""
+    import torch
     from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 
-    pipeline = StableDiffusionPipeline.from_pretrained(source.path, safety_checker=None, requires_safety_checker=False)
+    # In fp32 like the engine on a CPU: left to itself, the text encoder comes in the precision its file was saved in.
+    pipeline = StableDiffusionPipeline.from_pretrained(
+        source.path, torch_dtype=torch.float32, safety_checker=None, requires_safety_checker=False
+    )
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
