@@ -18,15 +18,22 @@ from bot.clock import SystemClock
 from bot.discord_address import apply_discord_address
 from database.engine import open_database
 from database.session_store import SqlSessionStore
+from jobs.carrier import Policy
 from rehearsal import app
 from rehearsal.client import RehearsalClient
 from rehearsal.config import RehearsalConfig
 from tests.databases import sqlite_url
 from tests.fake_worker import FakeWorker
 from tests.integration.conftest import Lab, open_lab
+from workers.drivers.engine import Patience
 
 PATIENT = {"seed": "demo", "interaction_deadline": 12.0}
 """A busy machine must not fail tests: bot, rehearsal and worker share one loop here. Real deadlines are measured elsewhere."""
+
+
+CALM = Policy(renew_every=0.5, expire_every=1, first_step=60, between_steps=60, backoff=0.02, backoff_max=0.1)
+UNHURRIED = Patience(answer=20, silence=60, reconnects=1, pause=0.01, cancel=20)
+"""Workers that stand still at a test's wish are not given up."""
 
 
 @dataclass
@@ -70,9 +77,11 @@ class Scene:
         return [c for guild in state["guilds"] for c in guild["channels"] if mark in (c["topic"] or "")]
 
     async def messages_of(self, who: str) -> list[dict]:
-        return await self.play.messages((await self.studio_of(who))["id"], limit=100)
+        """What stays in the person's studio: ephemeral answers do not."""
+        messages = await self.play.messages((await self.studio_of(who))["id"], limit=100)
+        return [message for message in messages if not message["ephemeral_for"]]
 
-    async def card_of(self, who: str, text: str, *, seconds: float = 15) -> dict:
+    async def card_of(self, who: str, text: str, *, seconds: float = 40) -> dict:
         """The first message of the person's studio whose components hold ``text``."""
         async with asyncio.timeout(seconds):
             while not await self.studios_of(who):
@@ -80,7 +89,7 @@ class Scene:
         studio = await self.studio_of(who)
         return await self.play.wait_message(who, studio["id"], lambda m: text in texts(m), timeout_s=seconds)
 
-    async def picture_of(self, who: str, *, seconds: float = 15) -> dict:
+    async def picture_of(self, who: str, *, seconds: float = 40) -> dict:
         return await self.card_of(who, "Here is your photo", seconds=seconds)
 
 
@@ -140,7 +149,7 @@ async def scene_at(
         play = await stack.enter_async_context(RehearsalClient(server.url))
         fake = await stack.enter_async_context(FakeWorker(**(worker or {})).serve())
         database = await stack.enter_async_context(open_database(sqlite_url(file), sqlite_synchronous="NORMAL"))
-        lab = await stack.enter_async_context(open_lab(database, folder, fake))
+        lab = await stack.enter_async_context(open_lab(database, folder, fake, policy=CALM, patience=UNHURRIED))
         async with asyncio.timeout(5):
             while not lab.pool.online():
                 await asyncio.sleep(0.01)

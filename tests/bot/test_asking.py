@@ -94,7 +94,7 @@ async def test_the_waiting_limit_is_told_and_the_third_request_waits(open_scene:
     answers = [await scene.said("bruno", f"foto {number}") for number in range(7)]
     assert all("Estoy tomando la foto" in answer for answer in answers[:4])
     assert any("pedidos en espera" in answer for answer in answers[4:])
-    card = await scene.card_of("bruno", "Tienes 2 fotos en camino", seconds=10)
+    card = await scene.card_of("bruno", "Tienes 2 fotos en camino")
     assert "En espera" in str(card["components"])
 
 

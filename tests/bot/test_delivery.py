@@ -18,7 +18,7 @@ POST = r"/channels/\d+/messages$"
 LOST = ["drop", "after_drop", "after_status:502", "after_status:503", "status:503", "429:0.3"]
 
 
-async def settled(scene: Scene, *, seconds: float = 40) -> None:
+async def settled(scene: Scene, *, seconds: float = 60) -> None:
     """Until the outbox is empty."""
     async with asyncio.timeout(seconds):
         while await scene.lab.outbox.pending():
@@ -37,7 +37,7 @@ async def count(scene: Scene, who: str) -> tuple[int, int]:
 async def test_a_post_in_trouble_is_there_once(scene: Scene, fault, which):
     await scene.fault(fault, path=POST, method="POST", skip=0 if which == "card" else 1)
     await scene.imagine("ada")
-    await scene.picture_of("ada", seconds=30)
+    await scene.picture_of("ada")
     await settled(scene)
     assert await count(scene, "ada") == (1, 1)
 
@@ -47,7 +47,7 @@ async def test_after_the_nonces_window_the_channel_is_read_back(open_scene: Open
     scene = await open_scene(rehearsal={"nonce_window": 0.0})
     await scene.fault("after_drop", path=POST, method="POST", skip=0 if which == "card" else 1)
     await scene.imagine("ada")
-    await scene.picture_of("ada", seconds=30)
+    await scene.picture_of("ada")
     await settled(scene)
     assert await count(scene, "ada") == (1, 1)
 
@@ -57,7 +57,7 @@ async def test_a_failure_line_whose_answer_was_lost_is_there_once(open_scene: Op
     scene.worker.faults = ["refuse"]
     await scene.fault("after_drop", path=POST, method="POST", skip=1)
     await scene.imagine("ada")
-    line = await scene.card_of("ada", "the card above says why", seconds=30)
+    line = await scene.card_of("ada", "the card above says why")
     await settled(scene)
     messages = await scene.messages_of("ada")
     assert len(messages) == 2
@@ -104,7 +104,7 @@ async def test_a_channel_that_hangs_holds_up_nobody_else(open_scene: OpenScene):
     await scene.fault("hang", path=rf"/channels/{studio['id']}/messages$", method="POST")
     await scene.imagine("ada", "second")
     await scene.imagine("chen")
-    await scene.picture_of("chen", seconds=10)
+    await scene.picture_of("chen")
     await settled(scene)
     assert await count(scene, "ada") == (2, 2)
 

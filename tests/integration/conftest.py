@@ -33,6 +33,9 @@ QUICK = Policy(
 )
 
 
+IMPATIENT = Patience(answer=1, silence=0.5, reconnects=1, pause=0.01, cancel=2)
+
+
 @dataclass
 class Lab:
     """A host without doors."""
@@ -65,11 +68,12 @@ class Lab:
 
 
 @asynccontextmanager
-async def open_lab(database: Database, folder: Path, *workers: FakeWorker, policy: Policy = QUICK) -> AsyncIterator[Lab]:
+async def open_lab(
+    database: Database, folder: Path, *workers: FakeWorker, policy: Policy = QUICK, patience: Patience = IMPATIENT
+) -> AsyncIterator[Lab]:
     clock, feed, estimator = SystemClock(), Feed(), Estimator()
     store, pictures = SqlJobStore(database), FilePictureStore(folder / "pictures")
     async with aiohttp.ClientSession() as session:
-        patience = Patience(answer=1, silence=0.5, reconnects=1, pause=0.01, cancel=2)
         drivers = [EngineWorker(name=f"w{i}", url=w.url, session=session, patience=patience) for i, w in enumerate(workers)]
         carrier = Carrier(
             store=store, pictures=pictures, inspector=PictureInspector(), sink=feed, estimator=estimator, clock=clock, policy=policy
