@@ -25,6 +25,8 @@ from housemodel.train_text import pretrain_text
 
 SCENES = 24_000
 TEXT_STEPS = 450
+ABOUT = "darkroom.json"
+"""Title and default settings, which workers read beside the pipeline's own files."""
 
 
 class Progress:
@@ -100,10 +102,12 @@ def trained_autoencoder(work: Path, plan: DecoderPlan) -> AutoencoderTiny:
 def export(
     out: Path, tokenizer: CLIPTokenizer, text: CLIPTextModel, denoiser: UNet2DConditionModel, vae: AutoencoderTiny
 ) -> None:
-    """Write the pipeline in fp16 beside the folder, then swap it in."""
+    """Write the pipeline in fp16 beside the folder, then swap it in; what the house says about the model stays."""
     beside = out.with_name(out.name + ".part")
     shutil.rmtree(beside, ignore_errors=True)
     assemble(tokenizer, text.half(), denoiser.half(), vae.half()).save_pretrained(beside, safe_serialization=True)
+    if (out / ABOUT).exists():
+        shutil.copy(out / ABOUT, beside / ABOUT)
     shutil.rmtree(out, ignore_errors=True)
     beside.rename(out)
 
