@@ -147,7 +147,7 @@ def load_stock(source: ModelSource) -> Any:
 
     # In fp32 like the engine on a CPU: left to itself, the text encoder comes in the precision its file was saved in.
     pipeline = StableDiffusionPipeline.from_pretrained(
-        source.path, torch_dtype=torch.float32, safety_checker=None, requires_safety_checker=False
+        source.path, dtype=torch.float32, safety_checker=None, requires_safety_checker=False
     )
     pipeline.set_progress_bar_config(disable=True)
     return pipeline

@@ -45,7 +45,7 @@ def _from_folder(source: ModelSource, dtype: torch.dtype) -> dict[str, Any]:
         part: kind.from_pretrained(
             str(folder),
             subfolder=part,
-            torch_dtype=dtype,
+            dtype=dtype,
             variant=model_folder.variant(folder, part),
             use_safetensors=True,
             local_files_only=True,
@@ -81,7 +81,7 @@ def _from_single_file(source: ModelSource, dtype: torch.dtype) -> dict[str, Any]
     pipe = StableDiffusionPipeline.from_single_file(
         str(source.path),
         config=str(source.config_folder),
-        torch_dtype=dtype,
+        dtype=dtype,
         local_files_only=True,
         tokenizer=load_tokenizer(source.config_folder / "tokenizer"),
         safety_checker=None,
