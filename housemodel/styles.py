@@ -1,6 +1,7 @@
 """The styles that the LoRAs of the house teach, drawn by rules and read back by rules.
 
-`night`: every ground is black (and what was black is white). `outline`: shapes are hollow. `dots`: the ground is dotted.
+`night`: every ground is black (and what was black is white). `outline`: shapes are hollow
+(a crescent's middle is open anyway, so it is not read as one). `dots`: the ground is dotted.
 Each leaves the rest of the scene as it is, so a mixture of them can be told from the pixels, picture by picture.
 """
 
@@ -98,13 +99,23 @@ def read_styles(image: Image.Image) -> ReadStyles:
 
 
 def hollow(spot: NDArray[np.bool_]) -> bool:
-    """Whether a spot encloses a hole of at least 4 % of its box."""
-    outside = np.pad(~spot, 1, constant_values=True)
-    holes = find_spots(outside, 0.04 * spot.size)
-    # the largest background spot that does not touch the frame is a hole
-    return any(not _touches_frame(hole.box, outside.shape) for hole in holes)
+    """Whether a spot is open in its middle and closed round it: seen from there, seven of eight ways meet it.
+
+    A gap in the outline is forgiven, the open side of a filled crescent (three ways) is not.
+    """
+    height, width = spot.shape
+    y, x = height // 2, width // 2
+    reach_y, reach_x = max(1, height // 12), max(1, width // 12)
+    if spot[y - reach_y : y + reach_y + 1, x - reach_x : x + reach_x + 1].mean() > 0.35:
+        return False
+    return sum(_meets(spot, y, x, way) for way in _WAYS) >= 7
 
 
-def _touches_frame(box: tuple[slice, slice], shape: tuple[int, ...]) -> bool:
-    rows, columns = box
-    return rows.start == 0 or columns.start == 0 or rows.stop == shape[0] or columns.stop == shape[1]
+def _meets(spot: NDArray[np.bool_], y: int, x: int, way: tuple[int, int]) -> bool:
+    steps = np.arange(max(spot.shape))
+    ys, xs = y + way[0] * steps, x + way[1] * steps
+    inside = (ys >= 0) & (ys < spot.shape[0]) & (xs >= 0) & (xs < spot.shape[1])
+    return bool(spot[ys[inside], xs[inside]].any())
+
+
+_WAYS = ((-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1))
