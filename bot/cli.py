@@ -35,7 +35,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="darkroom", description="A self-hosted photo lab for communities.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _command(commands, "host", _host, "serve Discord and the web page, and send work to the GPUs")
-    _command(commands, "worker", _host, "make pictures on this machine (see `darkroom worker --help`)")
+    _command(commands, "worker", _no_worker_here, "make pictures on this machine (see `darkroom worker --help`)")
     _command(commands, "doctor", _doctor, "say what is right and wrong in this set-up, and what to do")
     _command(commands, "migrate", _migrate, "bring the database to this version's shape")
     key = _command(commands, "key", _key, "make a key for the HTTP door")
@@ -64,8 +64,9 @@ def environment() -> Mapping[str, str | None]:
 def _settings() -> Settings:
     settings = read_settings(environment())
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
-    for noisy in ("discord.client", "discord.gateway", "alembic.runtime.plugins", "uvicorn.access"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    # discord.client warns that it cannot do voice; the others tell of each of their steps.
+    for name, level in (("discord.client", "ERROR"), ("discord.gateway", "WARNING"), ("alembic", "WARNING"), ("uvicorn", "WARNING")):
+        logging.getLogger(name).setLevel(level)
     return settings
 
 
@@ -96,6 +97,10 @@ def _host(_: argparse.Namespace) -> int:
     except HostError as error:
         print(f"darkroom host: {error}", file=sys.stderr)
         return 2
+
+
+def _no_worker_here(_: argparse.Namespace) -> int:
+    raise AssertionError("main() hands `worker` on before any option is read")
 
 
 def _doctor(_: argparse.Namespace) -> int:

@@ -98,7 +98,7 @@ class Lab:
 
     async def up(self, *, workers: int = 1) -> None:
         """Wait until the host serves, its commands are there and its workers answer."""
-        await eventually(lambda: self._ready(workers), seconds=40, what=f"the host ({self.host.log})")
+        await eventually(lambda: self._ready(workers), seconds=90, what=f"the host ({self.host.log})")
 
     async def _ready(self, workers: int) -> bool:
         assert self.host.is_alive(), self.host.log.read_text()[-3000:]
