@@ -30,7 +30,7 @@ MARGIN = 5
 class DecoderPlan:
     """The settings of the decoder's training."""
 
-    steps: int = 2400
+    steps: int = 4000
     batch: int = 12
     pictures: int = 1500
     rate: float = 2e-3
