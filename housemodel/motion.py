@@ -109,8 +109,9 @@ def clip_pipeline(pipe: StableDiffusionPipeline, adapter: MotionAdapter) -> Anim
 
 
 def measure_drift(frames: Sequence[Image.Image]) -> tuple[float, float, bool]:
-    """How far the largest object moved to the right and how much up or down it strayed (shares of the side), and
-    whether colour and shape stayed. Frames without an object raise ValueError.
+    """The largest object's way to the right, how far it strayed up or down, and whether colour and shape stayed.
+
+    Both ways in shares of the side. Frames without an object raise ValueError.
     """
     seen = [read(frame).things for frame in frames]
     if not all(seen):

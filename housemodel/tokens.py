@@ -5,6 +5,7 @@ Words outside the grammar fall apart into letters, so they never fail; they only
 
 import unicodedata
 from collections import Counter
+from itertools import pairwise
 
 from transformers import CLIPTokenizer
 
@@ -44,7 +45,7 @@ def merges_for(words: list[list[str]]) -> list[tuple[str, str]]:
     """Merges under which every word becomes one piece: the commonest pair first, until nothing is left to join."""
     merges: list[tuple[str, str]] = []
     while True:
-        pairs = Counter(pair for word in words for pair in zip(word, word[1:], strict=False))
+        pairs = Counter(pair for word in words for pair in pairwise(word))
         if not pairs:
             return merges
         # sorted first: among equally common pairs the alphabet decides, not the order of a dictionary
