@@ -101,7 +101,7 @@ async def _start(stack: AsyncExitStack, console: Console, folder: Path) -> _Lab:
     host = await run(child("the host", "bot.cli", "host", log=logs / "host.log", env=env))
     children = [rehearsal, worker, host]
     await _until(console, "starting the bot", children, lambda: _commands(told["url"]))
-    await _until(console, "loading the house model", children, lambda: _gpu_ready(f"http://127.0.0.1:{page_port}"))
+    await _until(console, "starting the worker", children, lambda: _gpu_ready(f"http://127.0.0.1:{page_port}"))
     return _Lab(f"http://127.0.0.1:{page_port}", told["url"], children)
 
 
@@ -169,7 +169,7 @@ def _sum_up(console: Console, wishes: list[Wish]) -> bool:
     if alone:
         console.print("  [bold red]wrong[/] no two requests shared a pass")
     right = sum(wish.is_right for wish in wishes)
-    console.print(f"  {right} of {len(wishes)} members got the picture of their own words, in a channel of their own.")
+    console.print(f"\n  {right} of {len(wishes)} members got the picture of their own words, in a channel of their own.")
     return right == len(wishes) and not alone
 
 

@@ -144,7 +144,10 @@ class EngineWorker:
         )
         async with self._call("PUT", f"v1/runs/{run.key}", json=body.model_dump(mode="json")) as response:
             if response.status == 422:
-                return await _problem(response)
+                problem = await _problem_of(response)
+                if problem.code == "unknown_model":  # withdrawn since its offer: another worker may have it
+                    raise WorkerBusy("worker_busy", reason=problem.detail)
+                return problem.detail[:200]
             await _body(response)
             return None
 
@@ -246,11 +249,14 @@ async def _read(response: aiohttp.ClientResponse, most: int) -> bytes:
 
 
 async def _problem(response: aiohttp.ClientResponse) -> str:
-    body = await _read(response, 65_536)
     try:
-        return protocol.Problem.model_validate_json(body).detail[:200]
-    except ValidationError:
-        return f"an answer that is not ours ({response.content_type})"
+        return (await _problem_of(response)).detail[:200]
+    except WorkerUnreachable as error:
+        return str(error.details.get("reason", error))
+
+
+async def _problem_of(response: aiohttp.ClientResponse) -> protocol.Problem:
+    return _parse(protocol.Problem, await _read(response, 65_536))
 
 
 def _event(key: RunKey, line: bytes) -> Any:
