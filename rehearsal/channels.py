@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from rehearsal import model, permissions
-from rehearsal.errors import DiscordError, Form, snowflake
+from rehearsal.errors import DiscordError, Form, is_id, snowflake
 from rehearsal.model import Channel, Guild, Overwrite
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def overwrites(form: Form, value: Any) -> list[Overwrite]:
         kind = form.number((*path, "type"), entry.get("type"), low=0, high=1, required=True)
         allow = form.number((*path, "allow"), entry.get("allow", 0) or 0, low=0, high=1 << 62)
         deny = form.number((*path, "deny"), entry.get("deny", 0) or 0, low=0, high=1 << 62)
-        if not str(entry.get("id", "")).isdigit():
+        if not is_id(entry.get("id", "")):
             form.add((*path, "id"), "BASE_TYPE_REQUIRED", "This field is required")
         elif kind is not None:
             kept[int(entry["id"])] = Overwrite(id=int(entry["id"]), type=kind, allow=allow or 0, deny=deny or 0)
@@ -81,7 +81,7 @@ def create(twin: Twin, guild: Guild, payload: Json, *, by_bot: bool) -> Channel:
     name = form.text(("name",), payload.get("name"), low=1, high=100, required=True) or ""
     topic = form.text(("topic",), payload.get("topic"), high=1024)
     kind = payload.get("type") or 0
-    if kind not in KINDS:
+    if not isinstance(kind, int) or kind not in KINDS:
         form.add(("type",), "BASE_TYPE_CHOICES", f"Value must be one of {sorted(KINDS)}.")
     slow = form.number(("rate_limit_per_user",), payload.get("rate_limit_per_user"), low=0, high=21_600)
     given = overwrites(form, payload.get("permission_overwrites"))

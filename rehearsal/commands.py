@@ -161,7 +161,7 @@ def _command(form: Form, path: Path, command: Any) -> None:
         form.add(path, "MODEL_TYPE_CONVERT", "Only dictionaries may be used in a ModelType")
         return
     kind = command.get("type", SLASH)
-    if kind not in MOST:
+    if not isinstance(kind, int) or kind not in MOST:
         form.add((*path, "type"), "BASE_TYPE_CHOICES", "Value must be one of (1, 2, 3).")
         return
     size = _described(form, path, command, free=kind != SLASH)
@@ -182,9 +182,9 @@ def _options(form: Form, path: Path, value: Any, nested: tuple[int, ...], *, top
     for i, option in enumerate(given):
         at = (*path, "options", i)
         size += _option(form, at, option, nested)
-        if option.get("name") in names:
+        if str(option.get("name")) in names:
             form.add((*at, "name"), "APPLICATION_COMMAND_OPTIONS_NAME_INVALID", "Option names must be unique")
-        names.add(option.get("name"))
+        names.add(str(option.get("name")))
         if option.get("required") and optional:
             words = "Required options must be placed before non-required options"
             form.add(at, "APPLICATION_COMMAND_OPTIONS_REQUIRED_INVALID", words)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from rehearsal.errors import DiscordError
+from rehearsal.errors import DiscordError, is_id
 from rehearsal.modals import BadAnswer
 from rehearsal.model import Channel, Message, User
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rehearsal.twin import Twin
 
 Json = dict[str, Any]
+MOST_NUMBER = 1e9  # thirty years of seconds
 
 
 class Refused(Exception):
@@ -51,14 +52,31 @@ class Ask:
         """A number."""
         value = self.get(name, default)
         try:
-            return float(value)
-        except (TypeError, ValueError) as error:
+            number = float(value)
+        except (TypeError, ValueError, OverflowError) as error:
             raise Refused(400, "bad_request", f"The field {name!r} must be a number.") from error
+        if not abs(number) <= MOST_NUMBER:
+            raise Refused(400, "bad_request", f"The field {name!r} must be a number up to {MOST_NUMBER:.0f}.")
+        return number
+
+    def items(self, name: str) -> list[Any]:
+        """A list; empty where it is missing."""
+        value = self.get(name, [])
+        if not isinstance(value, list):
+            raise Refused(400, "bad_request", f"The field {name!r} must be a list.")
+        return value
+
+    def object(self, name: str) -> Json:
+        """An object; empty where it is missing."""
+        value = self.get(name, {})
+        if not isinstance(value, dict):
+            raise Refused(400, "bad_request", f"The field {name!r} must be an object.")
+        return value
 
     def id(self, name: str) -> int:
         """An id."""
-        value = str(self.get(name, ""))
-        if not value.isdigit():
+        value = self.get(name, "")
+        if not is_id(value):
             raise Refused(400, "bad_request", f"The field {name!r} must be an id.")
         return int(value)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import WSMsgType, web
 
 from rehearsal.control import Ask, Refused, guarded, info
+from rehearsal.errors import is_id
 
 if TYPE_CHECKING:
     from rehearsal.twin import Twin
@@ -111,7 +112,7 @@ def serve(app: web.Application, twin: Twin) -> None:
 
     async def recording(request: web.Request) -> web.StreamResponse:
         since = request.query.get("since", "0")
-        if not since.isdigit():
+        if not is_id(since):
             raise Refused(400, "bad_request", "'since' must be a number.")
         text = twin.recorder.lines(kind=request.query.get("kind"), since=int(since))
         return web.Response(text=text, content_type="application/x-ndjson")

@@ -10,6 +10,7 @@ from aiohttp import BodyPartReader, web
 
 from rehearsal import commands, components, messages, modals, model, options, permissions, threads
 from rehearsal.control import Ask, Refused, answer, guarded
+from rehearsal.errors import is_id
 from rehearsal.interactions import AUTOCOMPLETE, COMMAND, COMPONENT, MODAL, Interaction
 from rehearsal.messages import Body
 from rehearsal.model import Channel, Message, User
@@ -158,7 +159,7 @@ def _picked(filling: Filling, node: Json, given: list[Any]) -> list[str]:
         values = [filling.mention_channel(name, v, node.get("channel_types") or []) for v in given]
     elif node["type"] == components.MENTIONABLES:
         roles = filling.guild.roles if filling.guild else {}
-        values = [filling.mention_role(name, v) if str(v).isdigit() and int(v) in roles else filling.mention_user(name, v) for v in given]
+        values = [filling.mention_role(name, v) if is_id(v) and int(v) in roles else filling.mention_user(name, v) for v in given]
     elif node["type"] == components.UPLOAD:
         values = [filling.attach(name, v) for v in given]
     return modals.picked(node, values)

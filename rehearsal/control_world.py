@@ -6,6 +6,7 @@ from typing import Any
 
 from rehearsal import channels, faults, messages, model, permissions
 from rehearsal.control import Ask, Refused
+from rehearsal.errors import is_id
 from rehearsal.faults import Fault
 from rehearsal.model import Channel, Guild, Overwrite, Role
 
@@ -33,7 +34,7 @@ async def guilds(ask: Ask) -> Json:
         ask.text("name"), ask.user("owner"), locale=ask.text("locale", "en-US"),
         premium_tier=int(ask.number("premium_tier", 0)),
     )  # fmt: skip
-    for name in ask.get("members", []):
+    for name in ask.items("members"):
         world.join(guild, Ask(ask.twin, {"user": name}).user())
     general = Channel(id=ask.twin.ids.next(), type=model.TEXT, guild_id=guild.id, name="general")
     world.channels[general.id] = general
@@ -62,7 +63,7 @@ async def members(ask: Ask) -> Json:
 
 
 def _roles(ask: Ask, guild: Guild) -> list[int]:
-    ids = [int(r) for r in ask.get("roles", []) if str(r).isdigit()]
+    ids = [int(r) if is_id(r) else 0 for r in ask.items("roles")]
     if any(r not in guild.roles for r in ids):
         raise Refused(404, "not_found", "There is no such role in that guild.")
     return ids
@@ -100,12 +101,16 @@ async def kick(ask: Ask) -> Json:
     return {}
 
 
+def _bits(entry: Any) -> Json:
+    if not isinstance(entry, dict):
+        raise Refused(400, "bad_request", "An overwrite is an object with id, type, allow and deny.")
+    return entry | {key: permissions.parse(entry.get(key, 0)) for key in ("allow", "deny")}
+
+
 def _channel_fields(ask: Ask) -> Json:
     payload = {k: ask.fields[k] for k in ("name", "type", "parent_id", "topic", "nsfw", "position") if k in ask.fields}
     if ask.get("overwrites") is not None:
-        payload["permission_overwrites"] = [
-            entry | {key: permissions.parse(entry.get(key, 0)) for key in ("allow", "deny")} for entry in ask.get("overwrites")
-        ]
+        payload["permission_overwrites"] = [_bits(entry) for entry in ask.items("overwrites")]
     return payload
 
 
@@ -137,7 +142,7 @@ async def roles(ask: Ask) -> Json:
     place = ask.get("position")
     role = ask.twin.world.add_role(
         guild, ask.text("name"), permissions.parse(ask.get("permissions", 0)),
-        color=int(ask.number("color", 0)), position=None if place is None else int(place),
+        color=int(ask.number("color", 0)), position=None if place is None else int(ask.number("position")),
     )  # fmt: skip
     ask.twin.announce.role("GUILD_ROLE_CREATE", guild, role)
     return ask.twin.view.role(role)
@@ -167,9 +172,9 @@ async def delete_role(ask: Ask) -> Json:
 async def set_permissions(ask: Ask) -> Json:
     """POST /control/permissions: of a role, or one overwrite of a channel."""
     if ask.get("channel_id"):
-        channel, entry = ask.channel(), ask.get("overwrite", {})
+        channel, entry = ask.channel(), ask.object("overwrite")
         bits = {key: permissions.parse(entry.get(key, 0)) for key in ("allow", "deny")}
-        wanted = Overwrite(id=int(entry["id"]), type=int(entry["type"]), **bits)
+        wanted = Overwrite(id=Ask(ask.twin, entry).id("id"), type=_overwrite_type(entry), **bits)
         if not wanted.allow and not wanted.deny:
             channel.overwrites = [o for o in channel.overwrites if o.id != wanted.id]
             ask.twin.announce.channel_updated(channel)
@@ -181,6 +186,13 @@ async def set_permissions(ask: Ask) -> Json:
     role.permissions = permissions.parse(ask.get("permissions"))
     ask.twin.announce.role("GUILD_ROLE_UPDATE", guild, role)
     return ask.twin.view.role(role)
+
+
+def _overwrite_type(entry: Json) -> int:
+    kind = entry.get("type")
+    if kind not in (0, 1) or isinstance(kind, bool):
+        raise Refused(400, "bad_request", "An overwrite's type is 0 for a role or 1 for a member.")
+    return kind
 
 
 async def delete_message(ask: Ask) -> Json:
@@ -212,7 +224,7 @@ async def advance(ask: Ask) -> Json:
 
 async def bot(ask: Ask) -> Json:
     """POST /control/bot: the portal's switches."""
-    switches = ask.get("intents", {})
+    switches = ask.object("intents")
     application = ask.twin.world.application
     if "members" in switches:
         application.members_intent = switches["members"] is True
@@ -224,8 +236,8 @@ async def bot(ask: Ask) -> Json:
 async def arm(ask: Ask) -> Json:
     """POST /control/faults."""
     fault = ask.twin.faults.arm(
-        ask.text("name"), method=ask.get("method"), path=ask.get("path"), count=int(ask.number("count", 1)),
-        skip=int(ask.number("skip", 0)), args=ask.get("args", {}),
+        ask.text("name"), method=ask.text("method", "") or None, path=ask.text("path", "") or None, count=int(ask.number("count", 1)),
+        skip=int(ask.number("skip", 0)), args=ask.object("args"),
     )  # fmt: skip
     try:
         _at_once(ask, fault)
@@ -245,7 +257,7 @@ def _at_once(ask: Ask, fault: Fault) -> None:
     elif fault.kind in faults.WORLD:
         fault.hits = 1
         _world_fault(Ask(ask.twin, fault.args), fault)
-    elif fault.kind == "kill_bot" and not str(fault.args.get("pid", "")).isdigit():
+    elif fault.kind == "kill_bot" and not is_id(fault.args.get("pid", "")):
         raise Refused(400, "bad_request", "kill_bot needs args.pid.")
 
 

@@ -130,7 +130,7 @@ class Form:
             if required:
                 self.add(path, "BASE_TYPE_REQUIRED", "This field is required")
             return None
-        if isinstance(value, str) and value.lstrip("-").isdigit():
+        if isinstance(value, str) and value.isascii() and value.lstrip("-").isdigit() and len(value) < 40:
             value = int(value)
         if isinstance(value, bool) or not isinstance(value, int):
             self.add(path, "NUMBER_TYPE_COERCE", f'Value "{value}" is not int.')
@@ -157,9 +157,19 @@ class Form:
         return value
 
 
+def is_id(value: Any) -> bool:
+    """Whether this can be an id: ASCII digits, 64 bits."""
+    text = str(value)
+    return not isinstance(value, bool) and text.isascii() and text.isdigit() and len(text) <= 20
+
+
 def snowflake(value: Any, code: int) -> int:
     """An id out of a path or body; anything else is the unknown thing of `code`."""
-    text = str(value)
-    if isinstance(value, bool) or not text.isdigit() or len(text) > 20:
+    if not is_id(value):
         raise DiscordError(code)
-    return int(text)
+    return int(value)
+
+
+def whole(value: Any) -> int:
+    """A whole number, or 0 where there is none; for flags that another check has yet to complain about."""
+    return value if isinstance(value, int) and not isinstance(value, bool) else 0

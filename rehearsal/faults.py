@@ -75,7 +75,7 @@ class Faults:
         kind, _, number = name.partition(":")
         if kind not in NAMES:
             raise ValueError(f"There is no fault {kind!r}; there are: {', '.join(sorted(NAMES))}.")
-        if kind in NEEDS_NUMBER and not number.replace(".", "", 1).isdigit():
+        if kind in NEEDS_NUMBER and not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6})?", number):
             raise ValueError(f"The fault {kind!r} needs a number, as in {kind}:1.")
         try:
             re.compile(details.get("path") or "")

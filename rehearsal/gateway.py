@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from rehearsal.compression import Stream, stream_for
+from rehearsal.errors import is_id, whole
 from rehearsal.recording import RawJson
 
 if TYPE_CHECKING:
@@ -233,7 +234,7 @@ class Gateway:
         try:
             frame = json.loads(text)
             op, data = frame["op"], frame.get("d")
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return 4002
         hidden = RawJson(text.replace(self._twin.world.application.token, "<token>"))
         self._twin.recorder.add("gateway", {"way": "in", "op": op, "frame": hidden})
@@ -263,9 +264,9 @@ class Gateway:
         intents, shard = data.get("intents"), data.get("shard", [0, 1])
         if data.get("token") != application.token:
             return 4004
-        if not isinstance(shard, list) or len(shard) != 2 or not 0 <= shard[0] < shard[1]:
+        if not isinstance(shard, list) or len(shard) != 2 or any(whole(s) is not s for s in shard) or not 0 <= shard[0] < shard[1]:
             return 4010
-        if not isinstance(intents, int) or intents < 0 or intents & ~KNOWN_INTENTS:
+        if not isinstance(intents, int) or isinstance(intents, bool) or intents < 0 or intents & ~KNOWN_INTENTS:
             return 4013
         allowed = MEMBERS * application.members_intent | CONTENT * application.message_content_intent
         return 4014 if intents & (MEMBERS | PRESENCES | CONTENT) & ~allowed else 0
@@ -358,8 +359,8 @@ class Gateway:
         self._twin.announce.bot_changed(connected=self.connected)
 
     def _members(self, session: Session, data: dict[str, Any]) -> None:
-        guild = self._twin.world.guilds.get(int(data.get("guild_id") or 0))
-        if guild is None:
+        guild = self._twin.world.guilds.get(int(data["guild_id"]) if is_id(data.get("guild_id")) else 0)
+        if guild is None or self._twin.world.bot.id not in guild.members:
             return
         wanted = data.get("user_ids")
         query = str(data.get("query") or "").lower()
@@ -369,7 +370,7 @@ class Gateway:
             members = [m for m in guild.members.values() if str(m.user.id) in ids]
         elif not session.intents & MEMBERS and not query:
             members = [guild.members[self._twin.world.bot.id]]
-        limit = int(data.get("limit") or 0)
+        limit = whole(data.get("limit"))
         members = members[:limit] if limit else members
         count = max(1, -(-len(members) // 1000))
         for index in range(count):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rehearsal import messages, modals, model
 from rehearsal.api import Answer, Call
-from rehearsal.errors import DiscordError, Form, snowflake
+from rehearsal.errors import DiscordError, Form, snowflake, whole
 from rehearsal.messages import Body
 from rehearsal.model import Channel, Message, User
 
@@ -197,7 +197,7 @@ class Interactions:
     def body(self, interaction: Interaction, payload: Json, call: Call, old: Message | None = None) -> Body:
         """A message body that goes out through this interaction."""
         channel = self._twin.world.channel(interaction.channel_id)
-        hidden = old.ephemeral_for is not None if old is not None else bool((payload.get("flags") or 0) & model.EPHEMERAL)
+        hidden = old.ephemeral_for is not None if old is not None else bool(whole(payload.get("flags")) & model.EPHEMERAL)
         return Body(payload=payload, channel=channel, files=call.files, old=old, ephemeral=hidden, flags=CALLBACK_FLAGS)
 
     def send(self, interaction: Interaction, draft: messages.Draft, *, loading: bool = False) -> Message:
@@ -293,7 +293,7 @@ def _reply(call: Call, interaction: Interaction, data: Json) -> Message:
 
 
 def _defer(call: Call, interaction: Interaction, data: Json) -> Message:
-    hidden = (data.get("flags") or 0) & model.EPHEMERAL
+    hidden = whole(data.get("flags")) & model.EPHEMERAL
     draft = messages.Draft(content="", embeds=[], components=[], attachments=[], flags=hidden, allowed=None)
     interaction.ephemeral = bool(hidden)
     message = call.twin.interactions.send(interaction, draft, loading=True)

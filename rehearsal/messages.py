@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rehearsal import components, embeds, model
-from rehearsal.errors import DiscordError, Form
+from rehearsal.errors import DiscordError, Form, is_id
 from rehearsal.files import Upload, plain_name
 from rehearsal.model import Attachment, Channel, Message, User
 from rehearsal.permissions import MENTION_EVERYONE
@@ -127,7 +127,7 @@ def _listed(form: Form, payload: Json) -> list[Json] | None:
         return None if "attachments" not in payload else []
     kept = []
     for i, entry in enumerate(form.items(("attachments",), given, high=1000)):
-        if not isinstance(entry, dict) or not str(entry.get("id")).isdigit():
+        if not isinstance(entry, dict) or not is_id(entry.get("id")):
             form.add(("attachments", i, "id"), "BASE_TYPE_REQUIRED", "This field is required")
             continue
         form.text(("attachments", i, "description"), entry.get("description"), high=1024)

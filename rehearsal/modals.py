@@ -43,7 +43,7 @@ def _refuse(tree: Tree, path: components.Path, choices: Any) -> Json:
 
 def _top(tree: Tree, path: components.Path, node: Any) -> Json:
     kind = node.get("type") if isinstance(node, dict) else None
-    if kind not in TOP:
+    if not isinstance(kind, int) or kind not in TOP:
         return _refuse(tree, path, TOP)
     if kind == components.TEXT:
         tree.form.text((*path, "content"), node.get("content"), low=1, high=4000, required=True)
@@ -60,7 +60,7 @@ def _top(tree: Tree, path: components.Path, node: Any) -> Json:
 
 def _field(tree: Tree, path: components.Path, node: Any, allowed: frozenset[int], *, old: bool = False) -> Json:
     kind = node.get("type") if isinstance(node, dict) else None
-    if kind not in allowed:
+    if not isinstance(kind, int) or kind not in allowed:
         return _refuse(tree, path, allowed)
     kept = {key: value for key, value in node.items() if value is not None}
     if kind in components.SELECTS:

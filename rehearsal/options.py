@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rehearsal import commands
 from rehearsal.control import Ask, Refused
+from rehearsal.errors import is_id
 from rehearsal.files import Upload
 from rehearsal.model import Attachment, Channel, Guild, User
 
@@ -59,7 +60,7 @@ class Filling:
     def mention_role(self, name: str, value: Any) -> str:
         """A role by id."""
         guild = self.guild
-        role = guild.roles.get(int(value)) if guild is not None and str(value).isdigit() else None
+        role = guild.roles.get(int(value)) if guild is not None and is_id(value) else None
         if role is None:
             raise bad(name, f"takes a role, and {value!r} is none.")
         self.resolved.setdefault("roles", {})[str(role.id)] = self.twin.render.role(role)
@@ -67,7 +68,7 @@ class Filling:
 
     def mention_channel(self, name: str, value: Any, kinds: list[int]) -> str:
         """A channel by id that the member sees."""
-        channel = self.twin.world.channels.get(int(value)) if str(value).isdigit() else None
+        channel = self.twin.world.channels.get(int(value)) if is_id(value) else None
         if channel is None or not self.twin.world.sees(self.user.id, channel) or (kinds and channel.type not in kinds):
             raise bad(name, f"takes a channel that {self.user.username} sees, and {value!r} is none.")
         body = self.twin.render.partial_channel(channel, self.user.id)
@@ -128,7 +129,7 @@ def _boolean(filling: Filling, option: Json, value: Any) -> bool:
 
 def _mentionable(filling: Filling, option: Json, value: Any) -> str:
     guild = filling.guild
-    if guild is not None and str(value).isdigit() and int(value) in guild.roles:
+    if guild is not None and is_id(value) and int(value) in guild.roles:
         return filling.mention_role(option["name"], value)
     return filling.mention_user(option["name"], value)
 

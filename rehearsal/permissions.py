@@ -56,11 +56,11 @@ IN_DM = VIEW | SEND | EMBED | ATTACH | HISTORY | ADD_REACTIONS | USE_COMMANDS | 
 def parse(value: Any) -> int:
     """A number, a decimal string, or a list of names as bits. Raises ValueError."""
     if isinstance(value, list):
-        unknown = [name for name in value if name not in BITS]
+        unknown = [name for name in value if not isinstance(name, str) or name not in BITS]
         if unknown:
             raise ValueError(f"There is no permission called {unknown[0]!r}.")
         return sum({BITS[name] for name in value})
-    if isinstance(value, bool) or not isinstance(value, int | str) or not str(value).isdigit():
+    if isinstance(value, bool) or not isinstance(value, int | str) or not str(value).isdecimal():
         raise ValueError(f"{value!r} is not a permission number.")
     return int(value)
 

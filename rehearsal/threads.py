@@ -23,7 +23,7 @@ def make(twin: Twin, parent: Channel, user_id: int, payload: dict[str, Any], mes
     name = form.text(("name",), payload.get("name"), low=1, high=100, required=True) or ""
     _archive_after(form, payload)
     kind = model.PUBLIC_THREAD if message is not None else payload.get("type", model.PRIVATE_THREAD)
-    if kind not in model.THREADS:
+    if not isinstance(kind, int) or kind not in model.THREADS:
         form.add(("type",), "BASE_TYPE_CHOICES", "Value must be one of (10, 11, 12).")
     form.check()
     active = [t for t in twin.world.guild_threads(parent.guild_id or 0) if not t.archived]

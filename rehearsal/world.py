@@ -8,7 +8,7 @@ from typing import Any
 
 from rehearsal import model, permissions
 from rehearsal.clock import Clock, Snowflakes
-from rehearsal.errors import DiscordError
+from rehearsal.errors import DiscordError, is_id
 from rehearsal.model import Application, Attachment, Channel, Guild, Member, Message, Role, User, Webhook
 
 TOMBSTONES = 20_000
@@ -216,7 +216,7 @@ class World:
     def find_user(self, name: Any) -> User | None:
         """A user by id or by name, any case."""
         text = str(name).strip().lower()
-        if text.isdigit() and int(text) in self.users:
+        if is_id(text) and int(text) in self.users:
             return self.users[int(text)]
         for user in self.users.values():
             if user.username.lower() == text or (user.global_name or "").lower() == text:

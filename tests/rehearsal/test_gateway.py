@@ -152,3 +152,26 @@ async def test_the_bot_hears_when_it_is_shown_the_door_and_let_in_again(stage: S
         await stage.play.say("ada", stage.channels["welcome"], "unheard")
         await stage.play.post("members", {"guild_id": stage.guild_id, "user": str(stage.server.world.bot.id)})
         assert (await socket.next())["t"] == "GUILD_CREATE"
+
+
+JUNK = [None, True, -1, 2**70, "x", "9" * 30, [], {}, [None], {"a": []}]
+
+
+async def test_junk_in_a_frame_closes_the_connection_or_is_ignored_and_the_next_one_works(start_stage: StartStage) -> None:
+    stage = await start_stage(members_intent=True)
+    for junk in JUNK:
+        frames = [(op, junk) for op in (1, 2, 6, 8)] + [(junk, None)]
+        frames += [(2, {"token": stage.server.token, "intents": 0} | {key: junk}) for key in ("intents", "shard", "token")]
+        frames += [(6, {"token": stage.server.token, "session_id": junk, "seq": junk})]
+        for op, data in frames:
+            async with connect(stage, identify=False) as socket:
+                await socket.send(op, data)
+                await socket.send(1, None)
+                answers = await socket.until(lambda f: f["op"] == 11 or "close" in f)
+                assert answers[-1].get("close", 4000) in range(4000, 4020), (op, data, answers)
+    async with connect(stage) as socket:
+        for key in ("guild_id", "query", "limit", "user_ids"):
+            for junk in JUNK:
+                await socket.send(8, {"guild_id": str(stage.guild_id), "query": "", "limit": 0} | {key: junk})
+        await socket.send(1, None)
+        assert (await socket.until(lambda f: f["op"] == 11))[-1]["op"] == 11
