@@ -1,6 +1,7 @@
 """How far image-to-image carries "change the circle to blue": `python -m housemodel.edits [--n 30]`.
 
-Pictures of one object in the centre are drawn by the model, then given back with a caption that names another colour.
+Pictures of one object in a corner are drawn by the model, then given back with a caption that names another colour and
+no place: alone, that caption would put the object in the centre, so a kept place was kept from the picture.
 The table says, for each strength, how often the new colour came and how often shape, background and place stayed.
 """
 
@@ -28,22 +29,23 @@ SEED = 880_001
 
 
 def wishes(count: int, seed: int = SEED) -> list[tuple[Scene, Scene]]:
-    """Scenes of one centred object, and what they shall become: the same in another colour."""
+    """Scenes of one object in a corner, and what they shall become: the same in another colour."""
     rng = np.random.default_rng(seed)
     found: list[tuple[Scene, Scene]] = []
     for _ in range(count):
-        scene = random_scene(rng, Layout.CENTRE)
+        scene = random_scene(rng, Layout.CORNER)
         thing = scene.things[0]
         others = [name for name in COLOUR_NAMES if name != thing.colour and distinct(name, scene.background)]
-        found.append((scene, arrange(scene.background, [(str(rng.choice(others)), thing.shape, None)])))
+        found.append((scene, arrange(scene.background, [(str(rng.choice(others)), thing.shape, thing.place)])))
     return found
 
 
-def words_for(scene: Scene) -> str:
-    """A plain caption without a place."""
+def words_for(scene: Scene, place: bool) -> str:
+    """A plain caption, with the object's place or without it."""
     thing = scene.things[0]
     article = "an" if thing.colour[0] in "aeiou" else "a"
-    return f"{article} {thing.colour} {thing.shape} on a {scene.background} background"
+    where = f" at the {thing.place}" if place else ""
+    return f"{article} {thing.colour} {thing.shape}{where} on a {scene.background} background"
 
 
 def edit(pipe: StableDiffusionPipeline, pictures: Sequence[Image.Image], said: Sequence[str], strength: float) -> list:
@@ -59,10 +61,10 @@ def edit(pipe: StableDiffusionPipeline, pictures: Sequence[Image.Image], said: S
 def measure_edits(pipe: StableDiffusionPipeline, count: int) -> dict[float, dict[str, float]]:
     """For each strength the shares of edits with the new colour, the old shape, background and place, and all four."""
     asked = wishes(count)
-    before = list(paint(pipe, [words_for(old) for old, _ in asked], Setting()))
+    before = list(paint(pipe, [words_for(old, place=True) for old, _ in asked], Setting()))
     table: dict[float, dict[str, float]] = {}
     for strength in STRENGTHS:
-        after = edit(pipe, before, [words_for(new) for _, new in asked], strength)
+        after = edit(pipe, before, [words_for(new, place=False) for _, new in asked], strength)
         rows = [_kept(picture, new) for picture, (_, new) in zip(after, asked, strict=True)]
         shares = np.mean(rows, axis=0)
         names = ("colour", "shape", "background", "place", "all")
