@@ -169,6 +169,7 @@ async function send(letter) {
 function put(letter) {
   pending = letter;
   keep.set("pending", letter);
+  changed();
 }
 
 /** Sends what could not leave; called whenever the host is heard again. */

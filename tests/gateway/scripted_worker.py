@@ -10,8 +10,19 @@ from PIL import Image, ImageDraw
 
 from jobs.offer import ModelOffer
 from jobs.request import Order
-from jobs.run import MadePicture, Run, RunAccepted, RunCancelled, RunEvent, RunFailed, RunFinished, RunKey, RunProgressed, WorkerReport
-from jobs.run import FaultKind
+from jobs.run import (
+    FaultKind,
+    MadePicture,
+    Run,
+    RunAccepted,
+    RunCancelled,
+    RunEvent,
+    RunFailed,
+    RunFinished,
+    RunKey,
+    RunProgressed,
+    WorkerReport,
+)
 
 HOUSE = ModelOffer(
     name="house", family="sd15", title="House model", default_width=128, default_height=128, size_multiple=32, side_min=64,

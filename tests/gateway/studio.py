@@ -53,7 +53,7 @@ class Studio:
         """As another door would."""
         return await self.desk.submit(
             Request.model_validate({"prompt": prompt, "width": 64, "height": 64, "steps": 4, **wish}),
-            user_id=UserId(user), door="http", idempotency_key=f"{user}:{prompt}:{new_job_id()}",
+            user_id=UserId(user), door="http", idempotency_key=new_job_id(),
         )  # fmt: skip
 
     async def until(self, job_id: str, is_so: Callable[[Job], bool], *, seconds: float = 15) -> Job:
