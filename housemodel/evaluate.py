@@ -1,4 +1,4 @@
-"""How obedient the weights are: `python -m housemodel.evaluate [--n 64] [--weights FOLDER]`.
+"""How obedient the weights are: `python -m housemodel.evaluate [--n 64] [--steps 12] [--scheduler Euler] [--batch 16]`.
 
 Held-out captions are drawn by the stock pipeline and read back by the checker: by number of steps, scheduler and
 batch size, and once with every picture held against the next caption. The last line is one JSON object.
@@ -91,11 +91,13 @@ def header() -> str:
     return f"{'':<30}" + "".join(f"{attribute:>12}" for attribute in ATTRIBUTES) + f"{'ms each':>10}"
 
 
-def evaluate(pipe: StableDiffusionPipeline, count: int, settings: Sequence[Setting] = OTHER_SETTINGS) -> dict[str, float]:
-    """Print the tables and return the scores at the default setting; other settings see an eighth of the captions."""
+def evaluate(
+    pipe: StableDiffusionPipeline, count: int, settings: Sequence[Setting] = OTHER_SETTINGS, main: Setting | None = None
+) -> dict[str, float]:
+    """Print the tables and return the scores at the main setting; other settings see an eighth of the captions."""
     asked = held_out(count)
     print(header(), flush=True)
-    seen = _measured(pipe, asked, Setting())
+    seen = _measured(pipe, asked, main or Setting())
     scores = score([compare(got, scene) for got, (scene, _) in zip(seen, asked, strict=True)])
     for layout in Layout:
         some = [compare(got, scene) for got, (scene, _) in zip(seen, asked, strict=True) if scene.layout is layout]
@@ -129,11 +131,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     reader.add_argument("--n", type=int, default=1000, help="number of held-out captions (default 1000)")
     reader.add_argument("--weights", type=Path, default=weights_folder(), help="a pipeline folder")
     reader.add_argument("--quick", action="store_true", help="the default setting only")
+    reader.add_argument("--steps", type=int, default=STEPS, help=f"steps of the main rows (default {STEPS})")
+    reader.add_argument("--scheduler", choices=list(SCHEDULERS), default="DDIM", help="scheduler of the main rows")
+    reader.add_argument("--batch", type=int, default=BATCH, help=f"pictures at a time (default {BATCH})")
     given = reader.parse_args(arguments)
-    if given.n < 2:
-        reader.error("--n must be 2 or more")
+    if given.n < 2 or given.steps < 1 or given.batch < 1:
+        reader.error("--n must be 2 or more, --steps and --batch 1 or more")
+    main_setting = Setting(scheduler=given.scheduler, steps=given.steps, batch=given.batch)
     pipe = load_pipeline(given.weights)
-    print(json.dumps(evaluate(pipe, given.n, () if given.quick else OTHER_SETTINGS)))
+    print(json.dumps(evaluate(pipe, given.n, () if given.quick else OTHER_SETTINGS, main_setting)))
 
 
 if __name__ == "__main__":

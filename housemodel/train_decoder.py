@@ -16,6 +16,7 @@ from diffusers import AutoencoderTiny
 from diffusers.models.autoencoders.vae import DecoderTiny
 from numpy.typing import NDArray
 
+from housemodel.layout import Layout, Scene
 from housemodel.parts import PICTURE
 from housemodel.scenes import random_scene
 from housemodel.styles import draw_styled
@@ -37,6 +38,7 @@ class DecoderPlan:
     noise: float = 0.10
     average: float = 0.995
     styled: float = 0.25
+    stars: float = 0.45
     seed: int = 3
 
 
@@ -51,12 +53,22 @@ class _Pictures:
 
 @torch.no_grad()
 def _pictures(vae: AutoencoderTiny, plan: DecoderPlan, rng: np.random.Generator) -> _Pictures:
-    drawn = [np.asarray(draw_styled(random_scene(rng), _styles(plan, rng), PICTURE, rng)) for _ in range(plan.pictures)]
+    drawn = [np.asarray(draw_styled(_scene(plan, rng), _styles(plan, rng), PICTURE, rng)) for _ in range(plan.pictures)]
     pixels = torch.from_numpy(np.stack(drawn)).permute(0, 3, 1, 2).contiguous()
     latents = [vae.encoder(part.float() / 127.5 - 1) for part in pixels.split(100)]
     border = pixels[:, :, :1].float().median(dim=3, keepdim=True).values
     from_ground = (pixels.float() - border).abs().sum(dim=1)
     return _Pictures(pixels=pixels, latents=torch.cat(latents), objects=(from_ground > 60).numpy())
+
+
+def _scene(plan: DecoderPlan, rng: np.random.Generator) -> Scene:
+    """A scene; a share of them holds a small star, whose arms are thinner than a cell and by far the hardest to draw."""
+    small_star = float(rng.random()) < plan.stars
+    while True:
+        scene = random_scene(rng)
+        shapes = {thing.shape for thing in scene.things}
+        if not small_star or ("star" in shapes and scene.layout is not Layout.CENTRE):
+            return scene
 
 
 def _styles(plan: DecoderPlan, rng: np.random.Generator) -> tuple[str, ...]:
