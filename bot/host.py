@@ -15,6 +15,7 @@ import aiohttp
 from bot.client import DarkroomBot, DiscordDoorError, DoorOptions, DoorParts
 from bot.clock import SystemClock, draw_seed, new_job_id
 from bot.discord_address import DiscordAddressError, apply_discord_address
+from bot.poster import SEND_TIMEOUT
 from bot.settings import Settings
 from database.engine import Database, open_database
 from database.errors import DatabaseError
@@ -204,6 +205,8 @@ async def _serve_discord(lab: Lab, settings: Settings, token: str, stop: asyncio
             staff_role_ids=settings.staff_role_ids,
             message_content=settings.message_content_intent,
             commands_file=settings.storage / "commands.sha256",
+            # A delivery that a crash cut off is taken up again after twice this and ten seconds.
+            send_timeout=min(SEND_TIMEOUT, 1.5 * settings.lease_seconds),
         ),
     )
     await bot.serve(token, stop)

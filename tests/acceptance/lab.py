@@ -218,7 +218,7 @@ async def open_lab(
         env = {
             "DISCORD_TOKEN": info["token"], "ALLOWED_GUILD_ID": info["guild_ids"][0], "DISCORD_API_URL": info["url"],
             "DATABASE_URL": database_url, "STORAGE": str(folder / "storage"), "WORKER_URLS": ",".join(worker_urls),
-            "HTTP_HOST": "127.0.0.1", "HTTP_PORT": str(port), "API_KEYS": "", "COMFY_URLS": "", "LEASE_SECONDS": "5",
+            "HTTP_HOST": "127.0.0.1", "HTTP_PORT": str(port), "API_KEYS": "", "COMFY_URLS": "", "LEASE_SECONDS": "4",
             "DARKROOM_WORKER_TOKEN": "", "SQLITE_SYNCHRONOUS": "NORMAL", **settings,
         }  # fmt: skip
         host = Process(["host"], env, folder / "host.log")
