@@ -1,7 +1,7 @@
 """How far image-to-image carries "change the circle to blue": `python -m housemodel.edits [--n 30]`.
 
 Pictures of one object in a corner are drawn by the model, then given back with a caption that names another colour and
-no place: alone, that caption would put the object in the centre, so a kept place was kept from the picture.
+the old place, or no place: then alone the picture knows where the object was, for the caption means the centre.
 The table says, for each strength, how often the new colour came and how often shape, background and place stayed.
 """
 
@@ -23,7 +23,7 @@ from housemodel.palette import COLOUR_NAMES, distinct
 from housemodel.parts import load_pipeline
 from housemodel.scenes import random_scene
 
-STRENGTHS = (0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+STRENGTHS = (0.05, 0.1, 0.15, 0.2, 0.5, 0.8)
 STEPS = 20
 SEED = 880_001
 
@@ -58,13 +58,16 @@ def edit(pipe: StableDiffusionPipeline, pictures: Sequence[Image.Image], said: S
     return made.images
 
 
-def measure_edits(pipe: StableDiffusionPipeline, count: int) -> dict[float, dict[str, float]]:
-    """For each strength the shares of edits with the new colour, the old shape, background and place, and all four."""
+def measure_edits(pipe: StableDiffusionPipeline, count: int, *, place: bool) -> dict[float, dict[str, float]]:
+    """For each strength the shares of edits with the new colour, the old shape, background and place, and all four.
+
+    With `place` the caption of the edit names the object's place, else the picture alone knows it.
+    """
     asked = wishes(count)
     before = list(paint(pipe, [words_for(old, place=True) for old, _ in asked], Setting()))
     table: dict[float, dict[str, float]] = {}
     for strength in STRENGTHS:
-        after = edit(pipe, before, [words_for(new, place=False) for _, new in asked], strength)
+        after = edit(pipe, before, [words_for(new, place=place) for _, new in asked], strength)
         rows = [_kept(picture, new) for picture, (_, new) in zip(after, asked, strict=True)]
         shares = np.mean(rows, axis=0)
         names = ("colour", "shape", "background", "place", "all")
@@ -88,8 +91,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     reader.add_argument("--n", type=int, default=30)
     reader.add_argument("--weights", type=Path, default=weights_folder())
     given = reader.parse_args(arguments)
-    for strength, shares in measure_edits(load_pipeline(given.weights), given.n).items():
-        print(f"strength {strength}: " + "  ".join(f"{name} {share:.2f}" for name, share in shares.items()))
+    pipe = load_pipeline(given.weights)
+    for place in (True, False):
+        print("the caption names the place" if place else "the caption does not name the place")
+        for strength, shares in measure_edits(pipe, given.n, place=place).items():
+            print(f"  strength {strength}: " + "  ".join(f"{name} {share:.2f}" for name, share in shares.items()))
 
 
 if __name__ == "__main__":
