@@ -3,7 +3,6 @@
 import asyncio
 import io
 
-import pytest
 from PIL import Image
 
 from tests.gateway.scripted_worker import ScriptedWorker, colour_of
@@ -61,11 +60,11 @@ async def test_two_peoples_equal_idempotency_keys_never_meet(studio_of, worker):
         assert len(ids) == 2
 
 
-@pytest.mark.parametrize("key", ["", "a b", "x" * 256, "ä", "tab\tbed"])
-async def test_an_idempotency_key_that_is_none_is_refused(studio, key):
+async def test_an_idempotency_key_that_is_none_is_refused(studio):
     async with studio.client() as client:
-        answer = await client.post("/api/v1/jobs", json=ASK, headers=[(b"idempotency-key", key.encode())])
-        assert (answer.status_code, answer.json()["error"]["code"]) == (400, "bad_idempotency_key")
+        for key in ("", "a b", "x" * 256, "ä", "tab\tbed"):
+            answer = await client.post("/api/v1/jobs", json=ASK, headers=[(b"idempotency-key", key.encode())])
+            assert (key, answer.status_code, answer.json()["error"]["code"]) == (key, 400, "bad_idempotency_key")
     assert await studio.count() == 0
 
 

@@ -69,7 +69,7 @@ def test_a_binding_for_others_without_a_key_is_refused_and_says_how_to_make_one(
 
 
 def test_a_public_name_without_a_key_is_refused_too(ada):
-    with pytest.raises(BindingRefused, match="photos.example.org"):
+    with pytest.raises(BindingRefused, match=r"photos\.example\.org"):
         check_binding("127.0.0.1", (), ("photos.example.org",))
     check_binding("127.0.0.1", (), ("localhost",))
     check_binding("127.0.0.1", read_keys([ada[1]]), ("photos.example.org",))
@@ -93,11 +93,11 @@ async def test_without_a_key_nothing_is_told(studio):
             assert (await client.get(path)).status_code == 200
 
 
-@pytest.mark.parametrize("wrong", ["", "Bearer", "Bearer ", "Bearer dk_aaaaaaaa." + "A" * 43, "Basic YTpi", "Bearer \u00ff", "Bearer dk_x"])
-async def test_a_wrong_key_is_no_key(studio, wrong):
+async def test_a_wrong_key_is_no_key(studio):
     async with studio.client() as client:
-        answer = await client.get("/api/v1/jobs", headers=[(b"authorization", wrong.encode("latin-1"))])
-        assert answer.status_code == 401
+        for wrong in ("", "Bearer", "Bearer ", "Bearer dk_aaaaaaaa." + "A" * 43, "Basic YTpi", "Bearer \u00ff", "Bearer dk_x"):
+            answer = await client.get("/api/v1/jobs", headers=[(b"authorization", wrong.encode("latin-1"))])
+            assert (wrong, answer.status_code) == (wrong, 401)
 
 
 async def test_a_near_miss_is_no_key(studio, ada):
