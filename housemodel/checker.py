@@ -189,7 +189,7 @@ def _fitted(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
     square = np.zeros((side, side), dtype=np.uint8)
     square[top : top + mask.shape[0], left : left + mask.shape[1]] = mask * np.uint8(255)
     small = Image.fromarray(square).resize((TEMPLATE, TEMPLATE), Image.Resampling.BOX)
-    return np.asarray(small, dtype=np.float32) / 255
+    return np.asarray(small, dtype=np.float32) / np.float32(255)
 
 
 def _overlap(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:

@@ -91,4 +91,4 @@ def mask(shape: str, side: int, x: float, y: float, diameter: float) -> Image.Im
 def template(shape: str, size: int) -> NDArray[np.float32]:
     """The shape filling a size x size square, as coverage from 0 to 1."""
     big = mask(shape, size * 8, 0.5, 0.5, 1.0).resize((size, size), Image.Resampling.BOX)
-    return np.asarray(big, dtype=np.float32) / 255
+    return np.asarray(big, dtype=np.float32) / np.float32(255)
