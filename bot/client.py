@@ -38,6 +38,8 @@ LOGIN_TIMEOUT = 60.0
 DRAIN = 8.0
 """Seconds that posts under way get to end when the host stops. What is cut off is read back at the next start."""
 
+CLOSE_TIMEOUT = 5.0
+
 PERMISSIONS = discord.Permissions(
     view_channel=True, send_messages=True, embed_links=True, attach_files=True, read_message_history=True,
     manage_channels=True, manage_roles=True, use_application_commands=True,
@@ -172,7 +174,7 @@ class DarkroomBot(commands.Bot):
             if await self._log_in(token, stop):
                 await self._run(stop)
         finally:
-            await self.close()
+            await self._close_soon()
         if self._refusal is not None:
             raise self._refusal
 
@@ -184,10 +186,22 @@ class DarkroomBot(commands.Bot):
                 group.create_task(self.keeper.run(), name="discord: cards"),
             ]
             poster = group.create_task(self.poster.run(self._closing), name="discord: poster")
-            await self._closing.wait()
-            await asyncio.wait({poster}, timeout=DRAIN)
-            for task in (*work, poster):
-                task.cancel()
+            try:
+                await self._closing.wait()
+                await asyncio.wait({poster}, timeout=DRAIN)
+            finally:
+                # A cancel alone can be lost: asyncio.wait_for, in which the library connects, swallows one that comes
+                # in the moment its work is done (Python 3.11). A closed client ends its loop by itself.
+                await self._close_soon()
+                for task in (*work, poster):
+                    task.cancel()
+
+    async def _close_soon(self) -> None:
+        try:
+            async with asyncio.timeout(CLOSE_TIMEOUT):
+                await self.close()
+        except TimeoutError:
+            _log.warning("Discord did not answer the good-bye")
 
     async def _close_at(self, stop: asyncio.Event) -> None:
         await stop.wait()

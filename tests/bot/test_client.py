@@ -8,7 +8,7 @@ import pytest
 from discord.gateway import DiscordWebSocket
 from discord.http import Route
 
-from bot.client import DarkroomBot, IntentMissing, TokenRefused, intents
+from bot.client import DarkroomBot, IntentMissing, TokenRefused, intents, keep_serving
 from bot.discord_address import DiscordAddressError, apply_discord_address, looks_real
 from jobs.words import explain
 from tests.bot.conftest import OpenScene, Scene
@@ -87,3 +87,39 @@ async def test_a_broken_gateway_is_resumed_and_nothing_is_lost(scene: Scene):
     await scene.play.wait_bot(timeout_s=40)
     assert "your studio" in await scene.said("ada")
     await scene.picture_of("ada")
+
+
+class BreaksOnce:
+    """A ledger with a bug that shows once."""
+
+    def __init__(self, store) -> None:
+        self._store = store
+        self.looked = 0
+
+    def __getattr__(self, name: str):
+        return getattr(self._store, name)
+
+    async def unfinished(self):
+        self.looked += 1
+        if self.looked == 1:
+            raise RuntimeError("a bug")
+        return await self._store.unfinished()
+
+
+async def test_a_client_that_a_bug_ended_is_replaced(scene: Scene):
+    await scene.stop()
+    store, stop = BreaksOnce(scene.bot.parts.store), asyncio.Event()
+    serving = asyncio.create_task(
+        keep_serving(replace(scene.bot.parts, store=store), scene.bot.options, scene.server.token, stop)
+    )
+    try:
+        async with asyncio.timeout(40):
+            while store.looked < 2:
+                await asyncio.sleep(0.05)
+        await scene.play.wait_bot(timeout_s=40)
+        await asyncio.sleep(0.5)
+        assert "your studio" in await scene.said("ada")
+    finally:
+        stop.set()
+        async with asyncio.timeout(40):
+            await serving
