@@ -169,7 +169,11 @@ def _sum_up(console: Console, wishes: list[Wish]) -> bool:
     if alone:
         console.print("  [bold red]wrong[/] no two requests shared a pass")
     right = sum(wish.is_right for wish in wishes)
-    console.print(f"\n  {right} of {len(wishes)} members got the picture of their own words, in a channel of their own.")
+    exact = sum(wish.verdict is not None and wish.verdict.exact for wish in wishes)
+    console.print(
+        f"\n  {right} of {len(wishes)} members got the picture of their own words, in a channel of their own"
+        f" ({exact} exact to the last shape and place)."
+    )
     return right == len(wishes) and not alone
 
 
@@ -178,9 +182,17 @@ def _table(wishes: list[Wish]) -> Table:
     for wish in wishes:
         shared = "" if wish.shared_with is None else f"{wish.shared_with} others" if wish.shared_with else "nobody"
         waited = wish.state if wish.waited is None else f"{wish.waited:.1f} s"
-        mark = "" if wish.verdict is None else "[green]✓[/] " if wish.verdict.tells_apart else "[red]✗[/] "
-        table.add_row(wish.member, wish.prompt, wish.channel, waited, shared, wish.file, f"{mark}{wish.seen}")
+        table.add_row(wish.member, wish.prompt, wish.channel, waited, shared, wish.file, f"{_mark(wish)}{wish.seen}")
     return table
+
+
+def _mark(wish: Wish) -> str:
+    """✓ everything as asked; ≈ theirs beyond doubt, but a shape or place is off; ✗ not the picture that was asked for."""
+    if wish.verdict is None:
+        return ""
+    if wish.verdict.exact:
+        return "[green]✓[/] "
+    return "[yellow]≈[/] " if wish.verdict.tells_apart else "[red]✗[/] "
 
 
 async def _watch(children: list[Child], stop: asyncio.Event) -> None:
