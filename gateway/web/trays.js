@@ -68,7 +68,8 @@ function build(id) {
   parts.box = el("div", { class: "box" }, parts.blank, parts.figure);
   parts.root = el(
     "article", { class: "tray", data: { job: id }, "aria-labelledby": `state-${id}` },
-    parts.box, el("div", { class: "top" }, parts.state, parts.timer), parts.meter, parts.why, parts.what,
+    parts.box, el("div", { class: "top" }, parts.state, parts.timer), parts.meter,
+    el("div", { class: "text" }, parts.why, parts.what),
     el("div", { class: "foot" }, parts.print, parts.button),
   );
   parts.button.addEventListener("click", () => press(id));
@@ -161,7 +162,7 @@ function outlook(one, seconds) {
 }
 
 function drawMeter(card, one, running) {
-  show(card.meter, running);
+  card.meter.classList.toggle("still", !running);
   const { step = 0, total_steps = one.request.steps } = one.progress ?? {};
   card.meter.setAttribute("aria-label", one.request.prompt.slice(0, 80));
   card.meter.setAttribute("aria-valuemax", total_steps);
