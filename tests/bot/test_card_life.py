@@ -125,10 +125,13 @@ async def test_progress_edits_are_rare(scene: Scene):
     card = await running_card(scene, "ada")
     job = await job_of(scene, "ada")
     for step in range(100):
+        preview = b"\x89PNG\r\n\x1a\n" + bytes([step])  # another one each step: each would be worth an edit
         scene.lab.feed.publish(
-            JobProgressed(job_id=job.id, step=step, total_steps=100, elapsed=1.0, eta=None, worker="w0")
+            JobProgressed(
+                job_id=job.id, step=step, total_steps=100, elapsed=1.0, eta=None, worker="w0", preview=preview
+            )
         )
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.02)
     await scene.card_of("ada", "of 100")
     edits = [
         r for r in await scene.play.recording(kind="rest") if r["method"] == "PATCH" and r["path"].endswith(card["id"])

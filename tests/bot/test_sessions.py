@@ -20,6 +20,12 @@ async def test_staff_roles_see_every_studio(open_scene: OpenScene):
     assert scene.users["mara"] in (await scene.studio_of("ada"))["viewers"]
 
 
+async def studios_asked_for(scene: Scene, who: str) -> int:
+    """How often Discord was asked to make this studio."""
+    rest = await scene.play.recording(kind="rest")
+    return len([r for r in rest if r["method"] == "POST" and (r["body"] or {}).get("name") == f"studio-{who}"])
+
+
 async def test_a_studio_is_private(scene: Scene):
     await scene.imagine("ada")
     studio = await scene.studio_of("ada")
@@ -36,6 +42,7 @@ async def test_parallel_first_commands_of_one_person_make_one_studio(scene: Scen
     records = await asyncio.gather(*(scene.imagine("ada", f"fox {n}") for n in range(4)))
     studio = await scene.studio_of("ada")
     assert all(f"<#{studio['id']}>" in record["original"]["content"] for record in records)
+    assert await studios_asked_for(scene, "ada") == 1
 
 
 async def test_six_people_at_once_get_six_studios_in_one_category(scene: Scene):
@@ -107,6 +114,13 @@ async def test_a_lost_answer_to_the_category_leaves_one_category(scene: Scene, f
     names = [c["name"] for c in state["guilds"][0]["channels"] if c["type"] == 4 and "darkroom" in c["name"]]
     assert len({(await scene.studio_of(who))["parent_id"] for who in ("ada", "chen")}) == 1
     assert names.count("darkroom studios") == 1
+
+
+async def test_after_a_lost_answer_discord_is_read_before_it_is_asked_again(scene: Scene):
+    await scene.imagine("bruno")
+    await scene.fault("after_drop", path=CREATE, method="POST")
+    await scene.imagine("ada")
+    assert await studios_asked_for(scene, "ada") == 1
 
 
 async def test_a_full_category_is_followed_by_a_second_one(open_scene: OpenScene):
