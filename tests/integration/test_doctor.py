@@ -1,0 +1,62 @@
+"""The doctor says what is wrong in plain words, each with what to do."""
+
+import pytest
+
+from bot.doctor import Mark, findings
+from rehearsal import app
+from rehearsal.config import RehearsalConfig
+
+
+@pytest.fixture
+async def rehearsal():
+    async with await app.start(RehearsalConfig(seed="demo")) as server:
+        yield server
+
+
+@pytest.fixture
+def settings(rehearsal, tmp_path):
+    info = rehearsal.info()
+    return {
+        "DISCORD_TOKEN": info["token"], "ALLOWED_GUILD_ID": info["guild_ids"][0], "DISCORD_API_URL": info["url"],
+        "STORAGE": str(tmp_path / "storage"),
+    }  # fmt: skip
+
+
+async def wrongs(values) -> list[str]:
+    found = [finding async for finding in findings(values)]
+    assert all(finding.cure for finding in found if finding.mark is Mark.WRONG)
+    return [finding.what for finding in found if finding.mark is Mark.WRONG]
+
+
+async def test_a_good_set_up_has_nothing_wrong(settings):
+    assert await wrongs(settings) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"DISCORD_TOKEN": "not-the-token"}, "refuses the token"),
+        ({"ALLOWED_GUILD_ID": "123456789012345678"}, "not in the server"),
+        ({"MESSAGE_CONTENT_INTENT": "yes"}, "switched off"),
+        ({"DISCORD_API_URL": "http://127.0.0.1:9"}, "does not answer"),
+        ({"WORKER_URLS": "http://127.0.0.1:9"}, "does not answer as one"),
+        ({"DATABASE_URL": "mysql://u:s3cret@h/d"}, "mysql"),
+        ({"HTTP_HOST": "0.0.0.0"}, "no API key"),
+        ({"API_KEYS": "nonsense"}, "API_KEYS"),
+        ({"STORAGE": "/proc/none"}, "cannot be written"),
+        ({"HTTP_PORT": "eighty"}, "HTTP_PORT"),
+    ],
+)
+async def test_each_fault_is_named(settings, change, says):
+    told = await wrongs(settings | change)
+    assert len(told) == 1
+    assert says in told[0]
+    assert "s3cret" not in told[0]
+
+
+async def test_a_missing_permission_is_named(settings, rehearsal):
+    (guild,) = rehearsal.world.guilds.values()
+    for role in guild.roles.values():
+        role.permissions &= ~(1 << 4)
+    (told,) = await wrongs(settings)
+    assert "Manage Channels" in told
