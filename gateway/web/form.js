@@ -6,7 +6,7 @@ import { changed, learn, state } from "./store.js";
 import { say } from "./words.js";
 
 const SHAPES = [["1:1", 1, "r11"], ["3:2", 1.5, "r32"], ["2:3", 2 / 3, "r23"], ["16:9", 16 / 9, "r169"], ["9:16", 9 / 16, "r916"]];
-const SCALES = [["small", 0.5], ["usual", 1], ["large", 2]];
+const SCALES = [["small", 0.5, "page.size_small"], ["usual", 1, "page.size_usual"], ["large", 2, "page.size_large"]];
 const FIELDS = ["prompt", "negative", "steps", "guidance", "seed"];
 
 const draft = { model: null, shape: "1:1", scale: "usual", exact: null, ...keep.get("draft") };
@@ -98,7 +98,7 @@ function draw() {
   chips(byId("shapes"), "shape", SHAPES.map(([name, , style]) => [name, name, style]), draft.exact ? null : draft.shape, choose("shape"));
   const room = scales(offer);
   show(byId("scale-set"), room.length > 1);
-  chips(byId("scales"), "scale", room.map(([name]) => [name, say(`page.size_${name}`), "n"]), draft.exact ? null : draft.scale, choose("scale"));
+  chips(byId("scales"), "scale", room.map(([name, , key]) => [name, say(key), "n"]), draft.exact ? null : draft.scale, choose("scale"));
   text(byId("size"), size().join(" × "));
   byId("steps").placeholder = offer.default_steps;
   byId("guidance").placeholder = offer.default_guidance;

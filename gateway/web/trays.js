@@ -107,8 +107,18 @@ function why(one) {
   if (one.error) return one.error.message;
   if (one.why?.code === "again") return say("page.again");
   const cause = one.why && one.why.code !== "next" ? say(`why.${one.why.code}`, one.why.details) : one.why ? say("why.next") : "";
-  const unknown = one.status === "queued" && !one.eta && !["offline", "no_model"].includes(one.why?.code) ? say("eta.unknown") : "";
-  return [cause, unknown].filter(Boolean).join(" ");
+  return [cause, one.status === "queued" ? ready(one) : ""].filter(Boolean).join(" ");
+}
+
+/** When a waiting job will be ready, as people say it; nothing while nobody could make it. */
+function ready(one) {
+  if (["offline", "no_model"].includes(one.why?.code)) return "";
+  if (!one.eta) return say("eta.unknown");
+  const { low, high } = one.eta;
+  const middle = (low + high) / 2;
+  if (middle < 10) return say("page.ready_soon");
+  const [a, b] = [duration(Math.max(10, low)), duration(high)];
+  return high > 1.6 * low && a !== b ? say("eta.range", { a, b }) : say("eta.about", { t: duration(middle) });
 }
 
 /** Seconds still to go: what the host said, less what passed since. Null while nobody knows. */

@@ -60,6 +60,7 @@ def test_every_sentence_is_used_and_every_used_one_exists():
     sections = {key.split(".")[0] for key in catalogue()}
     either = "|".join(sections)
     literal = set(re.findall(rf"""["'`]((?:{either})\.[a-z0-9_]+)["'`]""", code))
+    literal |= set(re.findall(r"\[\[([a-z_]+\.[a-z0-9_]+)\]\]", code))  # the studio page's template
     built = set(re.findall(rf"""["'`]((?:{either})\.)[{{$"'`]""", code))  # f"error.{code}", `why.${code}`
     unknown = {key for key in literal if key not in catalogue()}
     unused = {key for key in catalogue() if key not in literal and not key.startswith(tuple(built) or ("\0",))}
