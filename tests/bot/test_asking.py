@@ -56,6 +56,10 @@ def test_suggested_sizes_fit_the_model():
         HOUSE.fit(read(size=f"{width}x{height}"), seed=1)
 
 
+def is_post(record: dict) -> bool:
+    return record["method"] == "POST" and record["path"].endswith("/messages")
+
+
 BAD = [
     ("empty", {"prompt": " "}, "Write what the photo should show.", "Escribe qué debe mostrar la foto."),
     ("long", {"prompt": "x" * 5000}, "5000 characters; 2000 fit", "5000 caracteres; caben 2000"),
@@ -85,6 +89,8 @@ async def test_a_prompt_of_tricks_is_shown_as_text_and_calls_nobody(scene: Scene
     message = await scene.picture_of("ada")
     assert message["mention_everyone"] is False
     assert [user["id"] for user in message["mentions"]] == [scene.users["ada"]]
+    sent = [r["body"]["allowed_mentions"] for r in await scene.play.recording(kind="rest") if is_post(r)]
+    assert sent == [{"parse": []}, {"parse": [], "users": [int(scene.users["ada"])]}]
 
 
 async def test_the_waiting_limit_is_told_and_the_third_request_waits(open_scene: OpenScene):

@@ -6,10 +6,12 @@ import pytest
 
 from bot.cogs.photos import cards
 from bot.cogs.photos.cards import Outlook
-from bot.cogs.photos.memory import fingerprint, marker_of, preview_type
+from bot.cogs.photos.memory import CardMemory, fingerprint, marker_of, preview_type
 from bot.cogs.photos.text import cut, shown
 from jobs.desk import Why
+from jobs.estimate import Eta
 from jobs.events import JobProgressed
+from jobs.feed import Feed
 from jobs.job import Failure, JobState
 from jobs.ports import DeliveryKind
 from tests.bot.asking import NOW, done, job, status
@@ -154,6 +156,36 @@ def test_an_edit_is_worth_it_only_when_something_can_be_seen():
     assert fingerprint(moved) != fingerprint(Outlook(status=status(job(), position=1)))
     later = Outlook(status=status(job(), position=2), ready_at=NOW + timedelta(seconds=30))
     assert fingerprint(later) != fingerprint(moved)
+
+
+class StillClock:
+    """Time that tests move."""
+
+    def __init__(self) -> None:
+        self.at = NOW
+
+    def now(self):
+        return self.at
+
+
+def promised(memory: CardMemory, clock: StillClock, seconds: float, eta: float | None) -> tuple[float | None, bool]:
+    """(the promised moment, whether it is late) ``seconds`` from the start, when ``eta`` more seconds are expected."""
+    clock.at = NOW + timedelta(seconds=seconds)
+    known = None if eta is None else Eta(low=eta, high=eta)
+    outlook = memory.sight(job(), status(job(), position=1, eta=known)).outlook
+    return (outlook.ready_at - NOW).total_seconds() if outlook.ready_at else None, outlook.late
+
+
+def test_the_promised_moment_stays_until_the_estimate_really_moves():
+    clock = StillClock()
+    memory = CardMemory(desk=None, store=None, feed=Feed(), clock=clock)  # type: ignore[arg-type]  not asked here
+    assert promised(memory, clock, 0, 100) == (100, False)
+    assert promised(memory, clock, 10, 99) == (100, False)  # 9 s later: under 10 s
+    assert promised(memory, clock, 10, 105) == (100, False)  # 15 s later: under a fifth of what is left
+    assert promised(memory, clock, 10, 120) == (130, False)
+    assert promised(memory, clock, 131, 1) == (130, False)
+    assert promised(memory, clock, 133, 1) == (130, True)
+    assert promised(memory, clock, 140, None) == (None, False)
 
 
 def test_markers_differ_between_deliveries_and_fit_discords_component_ids():

@@ -39,6 +39,7 @@ async def test_a_studio_is_private(scene: Scene):
 
 
 async def test_parallel_first_commands_of_one_person_make_one_studio(scene: Scene):
+    await scene.fault("slow:0.5", path=CREATE, method="POST", count=9)
     records = await asyncio.gather(*(scene.imagine("ada", f"fox {n}") for n in range(4)))
     studio = await scene.studio_of("ada")
     assert all(f"<#{studio['id']}>" in record["original"]["content"] for record in records)
