@@ -31,13 +31,13 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-async def eventually(ask: Callable[[], Awaitable[Any]], *, seconds: float = 30, what: str = "it") -> Any:
+async def eventually(ask: Callable[[], Awaitable[Any]], *, seconds: float = 30, pause: float = 0.05, what: str = "it") -> Any:
     """The first true answer of ``ask``; fails with ``what`` when none comes."""
     last = None
     try:
         async with asyncio.timeout(seconds):
             while not (last := await ask()):
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(pause)
     except TimeoutError:
         raise AssertionError(f"{what} did not happen within {seconds} s; the last answer was {last!r}") from None
     return last

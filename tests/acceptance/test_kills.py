@@ -8,7 +8,7 @@ import asyncio
 import pytest
 
 from tests.acceptance.kill_loop import Kills, settle
-from tests.acceptance.lab import channel_of, eventually, is_picture, open_lab, open_worker
+from tests.acceptance.lab import channel_of, eventually, is_picture, open_lab, open_worker, texts
 from tests.fake_worker import FakeWorker
 
 
@@ -31,19 +31,27 @@ async def test_the_host_killed_at_ten_moments_loses_nothing_and_posts_nothing_tw
 
 async def test_a_killed_worker_has_its_jobs_taken_up_again(tmp_path):
     async with open_worker(tmp_path) as (process, url), open_lab(tmp_path, [url]) as lab:
-        records = await asyncio.gather(*(lab.imagine(m, "a red star in the center on a white background", steps=40) for m in ("ada", "chen")))
-        channels = [channel_of(record) for record in records]
-
-        async def is_running():
-            return any(" of 40" in str(m["components"]) for m in await lab.everything())
-
-        await eventually(is_running, seconds=60, what="a running job")
+        for member in ("ada", "chen"):  # their studios are there before it counts, and the model is loaded
+            await lab.imagine(member, "a white ring in the center on a red background")
+        await eventually(lambda: _pictures(lab, 2), seconds=90, what="the first two pictures")
+        wish = "a red star in the center on a white background"
+        records = await asyncio.gather(*(lab.imagine(member, wish, steps=60) for member in ("ada", "chen")))
+        await eventually(lambda: _is_running(lab, url), seconds=30, pause=0.005, what="a run under way")
         await process.kill()
+        before = len(await _pictures(lab, 2))
         await process.start()
+        await eventually(lambda: _pictures(lab, 4), seconds=120, what="all four pictures")
+        assert before < 4  # else the kill came too late to test anything
+        await asyncio.sleep(1)
+        for record in records:
+            assert sum(is_picture(m) and wish in texts(m) for m in await lab.messages(channel_of(record))) == 1
 
-        async def done():
-            return all([any(is_picture(m) for m in await lab.messages(c)) for c in channels])
 
-        await eventually(done, seconds=120, what="both pictures")
-        for channel in channels:
-            assert sum(is_picture(m) for m in await lab.messages(channel)) == 1
+async def _pictures(lab, at_least):
+    found = [m for m in await lab.everything() if is_picture(m)]
+    return found if len(found) >= at_least else []
+
+
+async def _is_running(lab, url):
+    async with lab.web.get(f"{url}/v1/runs") as answer:
+        return any(run["state"] == "running" for run in (await answer.json())["runs"])
