@@ -194,7 +194,7 @@ async def test_a_failure_is_one_line_that_says_why(lab, fake):
 
     async def told():
         messages = await lab.messages(channel, "ada")
-        return [m for m in messages if is_failure(m)] if any("bad_order" in texts(m) for m in messages) else []
+        return [m for m in messages if is_failure(m)] if any("a sentence about" in texts(m) for m in messages) else []
 
     (line,) = await eventually(told, what="the failure, and its cause on the card")
     assert [user["username"] for user in line["mentions"]] == ["ada"]
