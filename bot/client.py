@@ -42,9 +42,9 @@ CLOSE_TIMEOUT = 5.0
 
 PERMISSIONS = discord.Permissions(
     view_channel=True, send_messages=True, embed_links=True, attach_files=True, read_message_history=True,
-    manage_channels=True, manage_roles=True, use_application_commands=True,
+    manage_channels=True, use_application_commands=True,
 )  # fmt: skip
-"""What the invitation asks for."""
+"""What the invitation asks for. Not Manage Roles: overwrites are given with the create, and never edited."""
 
 
 class DiscordDoorError(DarkroomError):

@@ -26,8 +26,8 @@ async def test_a_card_tells_of_waiting_then_running_then_done(open_scene: OpenSc
     scene.worker.gate.clear()
     for number in range(3):
         await scene.imagine("ada", f"fox {number}")
-    waiting = await scene.card_of("ada", "Waiting, number **1**")
-    assert "You have 2 photos on the way" in texts(waiting)
+    waiting = await scene.card_of("ada", "You have 2 photos on the way")
+    assert "Waiting, number **1**" in texts(waiting)
     scene.worker.gate.set()
     await scene.play.wait_message(
         "ada", waiting["channel_id"], lambda m: m["id"] == waiting["id"] and "Done in" in texts(m), timeout_s=40

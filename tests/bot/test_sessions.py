@@ -142,13 +142,23 @@ async def test_a_channel_with_a_forged_mark_is_not_adopted(scene: Scene):
     assert len(await scene.studios_of("ada")) == 2
 
 
-async def test_without_manage_channels_the_person_is_told_what_an_admin_must_do(scene: Scene):
+async def allow_bot(scene: Scene, without: str) -> None:
     state = await scene.play.state()
-    bot_role = next(r for r in state["guilds"][0]["roles"] if r["managed"])
-    allowed = [name for name in bot_role["names"] if name not in ("MANAGE_CHANNELS", "ADMINISTRATOR")]
+    role = next(r for r in state["guilds"][0]["roles"] if r["managed"])
+    allowed = [name for name in role["names"] if name not in (without, "ADMINISTRATOR")]
     guild = str(scene.guild_id)
-    await scene.play.post("permissions", {"guild_id": guild, "role_id": bot_role["id"], "permissions": allowed})
+    await scene.play.post("permissions", {"guild_id": guild, "role_id": role["id"], "permissions": allowed})
     await asyncio.sleep(0.1)
+
+
+async def test_a_studio_needs_no_right_to_manage_roles(scene: Scene):
+    await allow_bot(scene, without="MANAGE_ROLES")
+    assert "your studio" in await scene.said("ada")
+    assert len((await scene.studio_of("ada"))["viewers"]) < 5
+
+
+async def test_without_manage_channels_the_person_is_told_what_an_admin_must_do(scene: Scene):
+    await allow_bot(scene, without="MANAGE_CHANNELS")
     assert "give me Manage Channels" in await scene.said("ada")
     assert "Manage Channels" in await scene.said("bruno")
     assert (await scene.play.limits())["invalid_requests"] == 0
