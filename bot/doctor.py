@@ -25,7 +25,6 @@ _GUILD_PERMISSIONS = {
     "Attach Files": 1 << 15,
     "Read Message History": 1 << 16,
     "Manage Channels": 1 << 4,
-    "Manage Roles": 1 << 28,
 }
 _ADMINISTRATOR = 1 << 3
 _CONTENT_INTENT_FLAGS = (1 << 18) | (1 << 19)
