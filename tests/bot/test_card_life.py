@@ -130,7 +130,8 @@ async def test_progress_that_cannot_be_seen_is_not_edited_in(scene: Scene):
     job = await job_of(scene, "ada")
 
     def progress(step: int) -> JobProgressed:
-        return JobProgressed(job_id=job.id, step=step, total_steps=100, elapsed=1.0, eta=None, worker="w0")
+        # An hour to go: the promised moment neither passes nor moves while this looks.
+        return JobProgressed(job_id=job.id, step=step, total_steps=100, elapsed=1.0, eta=3600, worker="w0")
 
     scene.lab.feed.publish(progress(30))
     await scene.card_of("ada", "Step **30** of 100")
