@@ -19,7 +19,7 @@ async def ask(page: Page, prompt: str) -> None:
 async def test_a_newcomer_asks_watches_gets_the_picture_cancels_and_nobody_else_sees_it(
     chromium: Browser, tmp_path: Path
 ) -> None:
-    async with FakeWorker(step_seconds=0.2).serve() as worker, open_lab(tmp_path, [worker.url]) as lab:
+    async with FakeWorker(step_seconds=0.6).serve() as worker, open_lab(tmp_path, [worker.url]) as lab:
         context = await chromium.new_context(locale="en-US")
         page = await context.new_page()
         errors: list[str] = []
