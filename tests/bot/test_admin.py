@@ -44,7 +44,7 @@ async def test_clearall_asks_first_and_cancels_what_waits(open_scene: OpenScene)
     mention = f"<@{(await scene.play.health())['bot_user_id']}>"
     for number in range(4):
         await scene.imagine("ada", f"fox {number}")
-    await scene.card_of("ada", "Waiting, number")
+    await scene.card_of("ada", "You have 2 photos on the way")
     question = await answer(scene, "mara", f"{mention} clearall")
     assert "2 requests are waiting" in question["content"]
     button = question["components"][0]["components"][0]["custom_id"]

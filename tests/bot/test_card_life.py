@@ -51,7 +51,7 @@ async def test_the_owner_cancels_a_waiting_job(open_scene: OpenScene):
     scene.worker.gate.clear()
     for number in range(3):
         await scene.imagine("ada", f"fox {number}")
-    card = await scene.card_of("ada", "Waiting, number")
+    card = await scene.card_of("ada", "You have 2 photos on the way")
     record = await scene.play.click("ada", card["id"], buttons(card)[0], wait="answer")
     assert record["original"]["content"] == "Cancelled before it started."
     assert (await scene.card_of("ada", "Cancelled before it started."))["id"] == card["id"]
