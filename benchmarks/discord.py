@@ -44,7 +44,7 @@ async def last_step_to_message_ms(lab: Lab, worker: Any, *, rounds: int) -> list
         await eventually(lambda: _running(worker, number), what="a running job")
         started = time.monotonic()
         worker.gate.set()
-        await eventually(lambda: _new_picture(lab, before), what="the picture")
+        await eventually(lambda: _new_picture(lab, before), pause=0.005, what="the picture")
         found.append((time.monotonic() - started) * 1000)
     return found
 
@@ -54,8 +54,7 @@ async def _running(worker: Any, number: int) -> bool:
 
 
 async def _new_picture(lab: Lab, before: set[str]) -> bool:
-    posted = [m for message in lab.rehearsal.world.messages.values() for m in [lab.rehearsal.twin.view.message(message)]]
-    return any(is_picture(m) and m["id"] not in before for m in posted)
+    return any(is_picture(message) and message["id"] not in before for message in await lab.everything())
 
 
 async def measure(*, quick: bool) -> dict[str, float]:
