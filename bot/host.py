@@ -12,7 +12,7 @@ from importlib.metadata import version
 
 import aiohttp
 
-from bot.client import DarkroomBot, DiscordDoorError, DoorOptions, DoorParts
+from bot.client import DiscordDoorError, DoorOptions, DoorParts, keep_serving
 from bot.clock import SystemClock, draw_seed, new_job_id
 from bot.discord_address import DiscordAddressError, apply_discord_address
 from bot.poster import SEND_TIMEOUT
@@ -188,7 +188,7 @@ def _session_secret(settings: Settings) -> bytes:
 
 async def _serve_discord(lab: Lab, settings: Settings, token: str, stop: asyncio.Event) -> None:
     assert settings.allowed_guild_id is not None  # read_settings refuses a token without it
-    bot = DarkroomBot(
+    await keep_serving(
         DoorParts(
             desk=lab.desk,
             store=lab.store,
@@ -208,5 +208,6 @@ async def _serve_discord(lab: Lab, settings: Settings, token: str, stop: asyncio
             # A delivery that a crash cut off is taken up again after twice this and ten seconds.
             send_timeout=min(SEND_TIMEOUT, 1.5 * settings.lease_seconds),
         ),
+        token,
+        stop,
     )
-    await bot.serve(token, stop)
