@@ -1,7 +1,7 @@
 """How long a job will take: learned from what was measured, unknown until then.
 
-Per (worker, model) the seconds of one step of one picture per million pixels, as an exponentially weighted mean with its
-spread, plus the fixed part by regression on nothing fancier than the same mean: steps dominate at every size we serve.
+Per (worker, model) the seconds of one step per million pixels, as an exponentially weighted mean with its spread. What does
+not grow with the steps (decoding, the text) is inside that mean: steps dominate at every size we serve.
 """
 
 from dataclasses import dataclass
