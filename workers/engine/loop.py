@@ -25,7 +25,7 @@ from workers.engine.families.base import Family
 from workers.engine.passes import Limits, Workbench
 from workers.engine.ports import Backend, DeviceFacts
 from workers.engine.residents import Residents
-from workers.engine.run import Broken, Developing, Made, Preview, Progress, Run, RunSpec, Stopped, Tell
+from workers.engine.run import Broken, Developing, Made, MadePicture, Preview, Progress, Run, RunSpec, Stopped, Tell
 
 _log = logging.getLogger(__name__)
 
@@ -366,5 +366,6 @@ def _tell_made(run: Run, pixels: Any, notes: tuple[str, ...]) -> None:
         _log.error("A picture could not be written", exc_info=error)
         run.tell(Broken(failure=RunFailure("engine_error", "The picture could not be written.", blame="infra")))
         return
-    made = Made(png=png, width=width, height=height, shared_with=run.shared_with, passes=run.passes, notes=notes)
+    picture = MadePicture(data=png, media_type="image/png", width=width, height=height, seed=run.spec.seed)
+    made = Made(pictures=(picture,), shared_with=run.shared_with, passes=run.passes, notes=notes)
     run.tell(made)

@@ -4,17 +4,30 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, TypeAlias
 
 from workers.engine.errors import RunFailure
+
+RunKind: TypeAlias = Literal["text_to_image", "image_to_image", "inpaint", "edit", "upscale", "animate"]
+#: Seeds of the second and later pictures of a run stay below it, as the protocol says.
+_SEEDS = 2**63
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoraUse:
+    """A LoRA by name and how strongly it is mixed in, 0 to 2."""
+
+    name: str
+    weight: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunSpec:
-    """What is to be made. Sizes in pixels, already checked against the model's offer."""
+    """What is to be made. Sizes in pixels of the result, already checked against the model's offer."""
 
     model: str
+    kind: RunKind = "text_to_image"
     prompt: str
     negative: str = ""
     width: int
@@ -25,6 +38,25 @@ class RunSpec:
     #: A name of `schedulers.NAMES`; None is the model's own.
     scheduler: str | None = None
     previews: bool = False
+    #: Pictures of this one wish; each is a row of the passes with a seed of its own.
+    count: int = 1
+    loras: tuple[LoraUse, ...] = ()
+    #: Files as they came, not yet read: the picture to start from, and what of it may be painted (white).
+    image: bytes | None = field(default=None, repr=False)
+    mask: bytes | None = field(default=None, repr=False)
+    #: How much of the picture may change, 0 to 1; None is the family's own measure.
+    strength: float | None = None
+    #: Of a clip.
+    frames: int | None = None
+    fps: int | None = None
+    #: How much larger than the given picture the result is.
+    scale: int | None = None
+
+    def row(self, index: int) -> RunSpec:
+        """The spec of one of its pictures: count 1 and a seed of its own."""
+        if self.count == 1:
+            return self
+        return replace(self, count=1, seed=self.seed if index == 0 else (self.seed + index) % _SEEDS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,17 +84,41 @@ class Developing:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Made:
-    """The picture. `png` has no metadata: nothing of any prompt."""
+class MadePicture:
+    """One picture or clip as a file without metadata: nothing of any prompt."""
 
-    png: bytes
+    data: bytes = field(repr=False)
+    media_type: str
     width: int
     height: int
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """The pictures of a run, in the order of their seeds."""
+
+    pictures: tuple[MadePicture, ...]
     #: The largest number of other runs that shared one forward pass with this one.
     shared_with: int
     #: Forward passes this run had a part in.
     passes: int
     notes: tuple[str, ...] = ()
+
+    @property
+    def png(self) -> bytes:
+        """The first picture's file."""
+        return self.pictures[0].data
+
+    @property
+    def width(self) -> int:
+        """The first picture's."""
+        return self.pictures[0].width
+
+    @property
+    def height(self) -> int:
+        """The first picture's."""
+        return self.pictures[0].height
 
 
 @dataclass(frozen=True, kw_only=True)
