@@ -12,6 +12,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Double,
     ForeignKey,
     Identity,
     Index,
@@ -24,6 +25,9 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.engine import Dialect
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.expression import FunctionElement
 from sqlalchemy.types import TypeDecorator
 
 from database.moments import Moment, now
@@ -67,6 +71,22 @@ def one_of(column: str, values: tuple[str, ...]) -> str:
     return f"{column} IN ({quoted})"
 
 
+class written_by(FunctionElement[int]):  # noqa: N801  (a SQL function, written as SQL writes it)
+    """The number of the writing transaction; nothing on SQLite, where rows are numbered in the order of their commits."""
+
+    inherit_cache = True
+
+
+@compiles(written_by, "sqlite")
+def _on_sqlite(_element: written_by, _compiler: SQLCompiler, **_: Any) -> str:
+    return "NULL"
+
+
+@compiles(written_by, "postgresql")
+def _on_postgresql(_element: written_by, _compiler: SQLCompiler, **_: Any) -> str:
+    return "(pg_current_xact_id()::text::bigint)"
+
+
 def _serial() -> Column[int]:
     return Column("seq", Serial, Identity(), primary_key=True)
 
@@ -105,6 +125,18 @@ job = Table(
     Column("deadline", Moment, nullable=False),
     Column("started_at", Moment),
     Column("finished_at", Moment),
+    # What planning charges and what a lease did charge. Rows of an older darkroom have none of it.
+    Column("count", SmallInteger, nullable=False, server_default="1"),
+    Column("lane", Text),
+    Column("weight", Double),
+    Column("cost", Double),  # predicted seconds alone on the reference worker, at the submission
+    Column("predicted", Double),  # the same as the lease charged it
+    Column("charged", Json),  # {pool: virtual seconds} of the present lease
+    Column("queued_at", Moment),  # since when it waits, its back-off aside
+    Column("params_hash", Text),
+    Column("suspect", SmallInteger, nullable=False, server_default="0"),  # workers that died while they ran it, in company
+    Column("died_on", Json),  # names of workers that died while they ran it alone
+    Column("shunned", Json),  # names of workers that are too small for it
     CheckConstraint("slot IS NULL OR slot IN (0, 1)", name="two_slots"),
     CheckConstraint("(slot IS NOT NULL) = (state IN ('leased', 'running'))", name="slot_while_active"),
     CheckConstraint(one_of("state", STATES), name="known_state"),
@@ -133,6 +165,7 @@ result = Table(
     Column("width", Integer, nullable=False),
     Column("height", Integer, nullable=False),
     Column("seed", BigInteger, nullable=False),
+    Column("removed_at", Moment),  # retention took the file; the row still says what there was
     UniqueConstraint("job_id", "generation", "index"),
 )
 
@@ -175,6 +208,38 @@ job_event = Table(
     Column("epoch", Integer, nullable=False),
     Column("actor", Text, nullable=False),
     Column("detail", Text),
+    # Which transaction wrote it: PostgreSQL numbers rows before their commit, so only this says what a reader has seen.
+    Column("xid", BigInteger, server_default=written_by()),
+    Column("kept", Double),  # at an end: the part of the charge that stays, 1 all of it; elsewhere None
+    Column("plan", Json),  # at a lease: why this job and not another
+)
+Index("ix_job_event_xid", job_event.c.xid)
+Index("ix_job_event_at", job_event.c.at)
+
+account = Table(
+    "account",
+    metadata,
+    Column("user_id", Text, primary_key=True),
+    Column("pool", Text, primary_key=True),
+    Column("v", Double, nullable=False),
+    Column("stamp", BigInteger, nullable=False, index=True),  # number of the claim that wrote it
+)
+
+pool = Table(
+    "pool",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("v", Double, nullable=False),
+    Column("facts", Json),  # what else the planner keeps of it
+    Column("stamp", BigInteger, nullable=False),
+)
+
+claim_clock = Table(
+    "claim_clock",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("stamp", BigInteger, nullable=False),  # claims that changed accounts so far
+    Column("applied", Text, nullable=False),  # the part of the log that the accounts contain
 )
 
 person = Table(
@@ -199,4 +264,33 @@ worker = Table(
     Column("name", Text, primary_key=True),
     Column("offers", Json, nullable=False),
     Column("last_seen", Moment, nullable=False),
+    Column("state", Text, nullable=False, server_default="active"),  # or paused, draining: the operator's word
+    Column("forced_at", Double),  # seconds of the database's clock: when age last overruled a preference there
+    Column("stamp", BigInteger, nullable=False, server_default="0"),
+)
+
+worker_limit = Table(
+    "worker_limit",
+    metadata,
+    Column("worker", Text, primary_key=True),
+    Column("key", Text, primary_key=True),  # the batch key's canonical text
+    Column("rows", Integer, nullable=False),
+    Column("at", Moment, nullable=False),
+)
+
+measure = Table(
+    "measure",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("facts", Json, nullable=False),
+    Column("at", Moment, nullable=False),
+)
+
+host_lease = Table(
+    "host_lease",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("owner", Text, nullable=False),
+    Column("epoch", Integer, nullable=False),
+    Column("until", Moment, nullable=False),
 )
