@@ -135,7 +135,7 @@ def _check(new: NewJob) -> None:
 
 def same_wish(stored: Mapping[str, Any], new: NewJob) -> bool:
     """Whether a stored order is what ``new`` asks for; the seed may have been drawn anew."""
-    return {**stored, "seed": None} == {**new.order.model_dump(), "seed": None}
+    return Order.model_validate({**stored, "seed": 0}) == new.order.model_copy(update={"seed": 0})
 
 
 def picture_of(row: RowMapping) -> Picture:

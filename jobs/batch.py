@@ -1,5 +1,6 @@
 """Which jobs may share a forward pass."""
 
+import json
 from dataclasses import dataclass
 from typing import Self
 
@@ -14,8 +15,25 @@ class BatchKey:
     model: str
     width: int
     height: int
+    frames: int = 0
+    detail: str = ""
+    """What else must agree on a worker that takes whole requests; empty where rows go their own way step by step."""
 
     @classmethod
-    def of(cls, order: Order) -> Self:
-        """The key of an order."""
-        return cls(kind=order.kind, model=order.model, width=order.width, height=order.height)
+    def of(cls, order: Order, *, strict: bool = False) -> Self:
+        """The key of an order; ``strict`` for workers that batch whole requests, where every setting of the sampler is shared."""
+        return cls(
+            kind=order.kind,
+            model=order.model,
+            width=order.width,
+            height=order.height,
+            frames=order.frames or 0,
+            detail=_sampler_settings(order) if strict else "",
+        )
+
+
+def _sampler_settings(order: Order) -> str:
+    """Steps, guidance, scheduler, strength, scale and LoRAs as canonical JSON."""
+    loras = sorted([use.name, use.weight] for use in order.loras)
+    shared = [order.steps, order.guidance, order.scheduler, order.strength, order.fps, order.scale, loras]
+    return json.dumps(shared, separators=(",", ":"))

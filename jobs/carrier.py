@@ -218,8 +218,8 @@ class Carrier:
         )
 
     async def _finished(self, run: UnderWay, event: RunFinished) -> None:
-        if [made.index for made in event.pictures] != [0]:
-            raise BadPicture("bad_picture", reason=f"{len(event.pictures)} pictures for one")
+        if [made.index for made in event.pictures] != list(range(run.job.order.count)):
+            raise BadPicture("bad_picture", reason=f"{len(event.pictures)} pictures for {run.job.order.count}")
         kept: list[Picture] = []
         for made in event.pictures:
             data, picture = await self._inspector.inspect(made, run.job.order)

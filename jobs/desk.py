@@ -9,6 +9,7 @@ from jobs.estimate import Estimator, Eta
 from jobs.events import JobCancelled, JobCancelRequested, JobProgressed, JobQueued
 from jobs.feed import Feed
 from jobs.job import ACTIVE_MAX, Job, JobId, JobState, Place, UserId
+from jobs.offer import ModelOffer
 from jobs.planner import QueueSnapshot, people_before, turns
 from jobs.ports import Fleet, JobStore, NewJob
 from jobs.request import Order, Request
@@ -102,7 +103,19 @@ class Desk:
         name = request.model or self._fleet.default_model
         if name not in offers:
             raise InvalidRequest("unknown_model", field="model", model=name, models=sorted(offers))
-        return offers[name].fit(request, seed=self._draw_seed())
+        offer = offers[name]
+        order = offer.fit(request, seed=self._draw_seed())
+        self._check_loras(order, offer)
+        return order
+
+    def _check_loras(self, order: Order, offer: ModelOffer) -> None:
+        known = self._fleet.loras() if order.loras else {}
+        for use in order.loras:
+            lora = known.get(use.name)
+            if lora is None:
+                raise InvalidRequest("unknown_lora", field="loras", lora=use.name, loras=sorted(known))
+            if lora.family != offer.family:
+                raise InvalidRequest("wrong_lora", field="loras", lora=use.name, family=lora.family, model=offer.name)
 
     def check(self, request: Request) -> None:
         """Whether some model here takes ``request``, before anything is prepared for it. Raises InvalidRequest."""

@@ -91,6 +91,15 @@ class Picture:
 
 
 @dataclass(frozen=True, kw_only=True)
+class InputPicture:
+    """A person's picture to start from, checked and drawn anew. Sizes in pixels."""
+
+    sha256: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Making:
     """How a picture came to be, for the card's facts."""
 

@@ -7,8 +7,8 @@ from enum import StrEnum
 from typing import Literal, Protocol
 
 from jobs.events import JobEvent
-from jobs.job import Failure, Job, JobId, Making, Picture, Place, UserId
-from jobs.offer import ModelOffer
+from jobs.job import Failure, InputPicture, Job, JobId, Making, Picture, Place, UserId
+from jobs.offer import LoraOffer, ModelOffer
 from jobs.planner import QueueSnapshot
 from jobs.request import Order
 from jobs.run import MadePicture, Run, RunEvent, RunKey, WorkerReport
@@ -215,7 +215,11 @@ class Inspector(Protocol):
     """Checks and re-encodes what a worker sent."""
 
     async def inspect(self, made: MadePicture, order: Order) -> tuple[bytes, Picture]:
-        """Clean PNG bytes and their description (its sha256 is of those bytes). Raises BadPicture."""
+        """Clean bytes and their description (its sha256 is of those bytes). Raises BadPicture."""
+        ...
+
+    async def take_in(self, data: bytes) -> tuple[bytes, InputPicture]:
+        """A person's file as clean PNG bytes to start from. Raises InvalidRequest("invalid_picture")."""
         ...
 
 
@@ -257,6 +261,10 @@ class Fleet(Protocol):
 
     def offers(self) -> Mapping[str, ModelOffer]:
         """Every model that is online, or was since the start, or ships with darkroom, by name."""
+        ...
+
+    def loras(self) -> Mapping[str, LoraOffer]:
+        """Every LoRA of the workers that answer now, by name."""
         ...
 
     @property

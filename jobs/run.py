@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import Self
 
 from jobs.job import Job, JobId
-from jobs.offer import ModelOffer
+from jobs.offer import LoraOffer, ModelOffer
 from jobs.request import Order
 
 
@@ -108,7 +108,7 @@ RunEvent = RunAccepted | RunProgressed | RunFinished | RunFailed | RunCancelled
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerReport:
-    """What a worker says of itself. ``room`` is how many more runs it takes now."""
+    """What a worker says of itself. ``room`` is how many more rows it takes now: a run of n pictures takes n."""
 
     name: str
     instance: str
@@ -118,5 +118,6 @@ class WorkerReport:
     loaded: frozenset[str]
     max_batch: int
     room: int
+    loras: tuple[LoraOffer, ...] = ()
     draining: bool = False
     running: tuple[RunKey, ...] = ()

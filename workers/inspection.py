@@ -8,17 +8,24 @@ import asyncio
 import hashlib
 import io
 import json
+import struct
 import warnings
 
-from PIL import Image, PngImagePlugin
+from PIL import Image, ImageOps, PngImagePlugin
 
-from jobs.errors import BadPicture
-from jobs.job import Picture
+from jobs.errors import BadPicture, InvalidRequest
+from jobs.job import InputPicture, Picture
 from jobs.request import Order
 from jobs.run import MadePicture
+from workers.protocol import INPUT_BYTES_MAX, SIDE_MAX
 
 _BYTES_MAX = 64 * 1024 * 1024
+_INPUT_PIXELS_MAX = 40_000_000
 _FORMATS = ("PNG", "JPEG", "WEBP")
+_UNREADABLE = (
+    OSError, SyntaxError, ValueError, TypeError, struct.error, Image.DecompressionBombError, Image.DecompressionBombWarning,
+)  # fmt: skip
+"""What Pillow raises for files that are not what they say."""
 _PNG_END = b"IEND\xaeB`\x82"
 """The last chunk with its checksum. Pillow shows a PNG whose tail is missing as long as all its rows were there."""
 
@@ -31,7 +38,7 @@ class PictureInspector:
 
     async def inspect(self, made: MadePicture, order: Order) -> tuple[bytes, Picture]:
         """Clean PNG bytes and their description. Raises BadPicture."""
-        if made.seed != order.seed:
+        if made.seed != order.seeds[made.index]:
             raise BadPicture("bad_picture", reason="the seed is not the one that was ordered")
         async with self._places:
             data = await asyncio.to_thread(redraw, made.data, order)
@@ -44,6 +51,43 @@ class PictureInspector:
             height=order.height,
             seed=made.seed,
         )
+
+
+    async def take_in(self, data: bytes) -> tuple[bytes, InputPicture]:
+        """A person's file, upright, in RGB, as PNG without a word of what it carried. Raises InvalidRequest."""
+        async with self._places:
+            clean, (width, height) = await asyncio.to_thread(redraw_input, data)
+        return clean, InputPicture(sha256=hashlib.sha256(clean).hexdigest(), width=width, height=height)
+
+
+def redraw_input(data: bytes) -> tuple[bytes, tuple[int, int]]:
+    """The first frame of a PNG, JPEG or WebP of any colour model, brought to at most 4096 pixels a side. Raises InvalidRequest."""
+    refusal = InvalidRequest("invalid_picture", field="image", megabytes=INPUT_BYTES_MAX // 2**20, megapixels=_INPUT_PIXELS_MAX // 10**6)
+    if not 0 < len(data) <= INPUT_BYTES_MAX:
+        raise refusal
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            image = Image.open(io.BytesIO(data), formats=_FORMATS)
+            if image.width * image.height > _INPUT_PIXELS_MAX or min(image.size) < 8 or max(image.size) > 8 * min(image.size):
+                raise refusal
+            pixels = _rgb(ImageOps.exif_transpose(image))
+    except _UNREADABLE as error:
+        raise refusal from error
+    pixels.thumbnail((SIDE_MAX, SIDE_MAX))
+    out = io.BytesIO()
+    pixels.save(out, "PNG", compress_level=6)
+    return out.getvalue(), pixels.size
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    """RGB of any mode: 16-bit greys scaled, transparency laid on white."""
+    if image.mode.startswith("I"):
+        image = image.convert("I").point(lambda value: value / 257, "L")
+    if image.has_transparency_data:
+        layer = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
+    return image.convert("RGB")
 
 
 def redraw(data: bytes, order: Order) -> bytes:
@@ -59,7 +103,7 @@ def redraw(data: bytes, order: Order) -> bytes:
             if image.format == "PNG" and _PNG_END not in data:
                 raise BadPicture("bad_picture", reason="the file is cut off")
             pixels = image.convert("RGB")  # decodes all of it: a truncated file fails here
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+    except _UNREADABLE as error:
         raise BadPicture("bad_picture", reason=f"{type(error).__name__}: {error}"[:200]) from error
     out = io.BytesIO()
     pixels.save(out, "PNG", pnginfo=_record(order), optimize=False, compress_level=6)

@@ -11,7 +11,7 @@ from jobs.dispatcher import Dispatcher
 from jobs.errors import StoreUnavailable, WorkerBusy, WorkerFault
 from jobs.events import JobCancelRequested, JobFact, JobLeased, JobStarted
 from jobs.feed import Feed
-from jobs.offer import ModelOffer
+from jobs.offer import LoraOffer, ModelOffer
 from jobs.ports import Clock, Worker
 from jobs.run import WorkerReport
 from workers.breaker import Breaker, Circuit
@@ -89,6 +89,10 @@ class Pool:
     def offers(self) -> Mapping[str, ModelOffer]:
         """Every model known, by name."""
         return self._offers
+
+    def loras(self) -> Mapping[str, LoraOffer]:
+        """Every LoRA of those that answer, by name."""
+        return {lora.name: lora for report in self.online() for lora in report.loras}
 
     @property
     def default_model(self) -> str:

@@ -20,9 +20,13 @@ Routes
     GET    /v1/capabilities                  200 `Capabilities`; 503 ``starting`` until torch is up
     PUT    /v1/runs/{key}                    body `RunOrder` -> 202 `RunStatus` (taken); 200 `RunStatus` (the same key
                                              and params_hash again: what became of it, nothing starts twice);
-                                             409 ``conflict`` (the same key, another params_hash), ``stale_epoch``;
+                                             409 ``conflict`` (the same key, another params_hash), ``stale_epoch``,
+                                             ``input_missing`` (send what `Problem.fields` name, then once more);
                                              422 ``bad_order``, ``unknown_model``; 429 ``full``;
                                              503 ``draining``, ``starting``
+    PUT    /v1/inputs/{sha256}               the bytes of a picture to start from (PNG, JPEG or WebP, at most
+                                             `INPUT_BYTES_MAX`) -> 204 (kept, for 30 minutes after its last use);
+                                             422 ``wrong_digest``, ``bad_input``; 413 ``too_large``
     GET    /v1/runs                          200 `RunList`: everything not yet acknowledged, for adoption
     GET    /v1/runs/{key}                    200 `RunStatus`; 404 ``unknown_run``
     GET    /v1/runs/{key}/events             200 NDJSON stream of `RunEvent`; 404; 429 ``too_many_streams``
@@ -88,6 +92,11 @@ SIDE_MAX = 4_096
 STEPS_MAX = 150
 GUIDANCE_MAX = 30.0
 SEED_MAX = 2**64 - 1
+COUNT_MAX = 10
+LORAS_MAX = 8
+FRAMES_MAX = 256
+#: The largest picture that a host may send to start from.
+INPUT_BYTES_MAX = 32 * 1024 * 1024
 
 JobIdText = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 Sha256Text = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -152,11 +161,18 @@ class FailureKind(StrEnum):
     OUT_OF_MEMORY = "out_of_memory"
 
 
-class RunOrder(Message):
-    """One picture to be made. The worker checks it against the model's `ModelOffer` before it takes it."""
+class LoraUse(Message):
+    """A LoRA of this worker's by name, and how strongly it is mixed in."""
 
-    #: Room for edits and clips: a worker refuses the kinds it does not offer.
-    kind: Literal["text_to_image"] = "text_to_image"
+    name: NameText
+    weight: Annotated[float, Field(ge=0, le=2)] = 1.0
+
+
+class RunOrder(Message):
+    """What is to be made, one picture or several of one wish. The worker checks it against the model's `ModelOffer` before it takes it."""
+
+    #: A worker refuses the kinds that its `ModelOffer` does not name.
+    kind: Literal["text_to_image", "image_to_image", "inpaint", "edit", "upscale", "animate"] = "text_to_image"
     #: A `ModelOffer.name` of this worker.
     model: NameText
     prompt: Annotated[str, Field(max_length=PROMPT_CHARACTERS_MAX)]
@@ -169,6 +185,18 @@ class RunOrder(Message):
     seed: Annotated[int, Field(ge=0, le=SEED_MAX)]
     #: One of the offer's `schedulers`; None is the model's own.
     scheduler: NameText | None = None
+    #: Pictures; the seeds are seed, seed + 1, … modulo 2^63. Each takes a row of the passes.
+    count: Annotated[int, Field(ge=1, le=COUNT_MAX)] = 1
+    loras: Annotated[tuple[LoraUse, ...], Field(max_length=LORAS_MAX, strict=False)] = ()
+    #: SHA-256 of the picture to start from, and of the mask (white: may be painted), each sent before with
+    #: ``PUT /v1/inputs/{sha256}``. The worker brings them to width x height.
+    image: Sha256Text | None = None
+    mask: Sha256Text | None = None
+    #: How much of the picture may change, 0 to 1.
+    strength: Annotated[float, Field(ge=0, le=1)] | None = None
+    frames: Annotated[int, Field(ge=1, le=FRAMES_MAX)] | None = None
+    fps: Annotated[int, Field(ge=1, le=60)] | None = None
+    scale: Literal[2, 4] | None = None
     #: Whether `Progressed.preview_b64` is wanted.
     previews: bool = True
     #: Seconds from now after which the run gives up by itself (``failed``, code ``deadline``, kind ``infra``): a
@@ -218,8 +246,34 @@ class ModelOffer(Message):
     #: The names that `RunOrder.scheduler` may have.
     schedulers: tuple[str, ...]
     default_scheduler: str
+    #: The kinds of order that it takes.
+    kinds: tuple[NameText, ...] = ("text_to_image",)
+    #: The most pictures of one order.
+    count_max: Annotated[int, Field(ge=1, le=COUNT_MAX)] = 1
+    #: The most LoRAs of one order; 0 where the model takes none.
+    loras_max: Annotated[int, Field(ge=0, le=LORAS_MAX)] = 0
+    default_strength: float = 0.6
+    default_frames: int = 16
+    frames_max: Annotated[int, Field(ge=1, le=FRAMES_MAX)] = 16
+    default_fps: int = 8
+    #: The factors of ``upscale``.
+    scales: tuple[int, ...] = ()
+    #: The largest batch that this worker was measured to gain from (``darkroom worker --calibrate``).
+    best_batch: Annotated[int, Field(ge=1)] | None = None
     #: Whether the weights are in memory now, so that a run begins at once.
     loaded: bool = False
+
+
+class LoraOffer(Message):
+    """A LoRA that this worker can mix in."""
+
+    name: NameText
+    #: The `ModelOffer.family` that it fits.
+    family: NameText
+    title: str = ""
+    #: Words that its maker says to put into the prompt.
+    triggers: tuple[str, ...] = ()
+    weight: Annotated[float, Field(ge=0, le=2)] = 1.0
 
 
 class RefusedModel(Message):
@@ -241,9 +295,11 @@ class Capabilities(Message):
     device: Device
     models: tuple[ModelOffer, ...]
     refused_models: tuple[RefusedModel, ...] = ()
-    #: The most runs that share one forward pass; with `free_places`, what a host may have under way here.
+    loras: tuple[LoraOffer, ...] = ()
+    #: The most rows that share one forward pass (a run of n pictures has n rows); with `free_places`, what a host may
+    #: have under way here.
     max_batch: int
-    #: How many more runs would be taken now. Runs of one model and size share their passes; a step-level worker takes a
+    #: How many more rows would be taken now. Runs of one model and size share their passes; a step-level worker takes a
     #: run at any time and lets it join at the next step.
     free_places: int
     #: Whether runs join a pass under way.
@@ -266,7 +322,7 @@ class Picture(Message):
     index: Annotated[int, Field(ge=0)]
     sha256: Sha256Text
     bytes: Annotated[int, Field(ge=1, le=PICTURE_BYTES_MAX)]
-    content_type: Literal["image/png"]
+    content_type: Literal["image/png", "image/webp", "video/mp4"]
     width: int
     height: int
     seed: int

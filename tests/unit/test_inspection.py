@@ -7,10 +7,10 @@ import zlib
 import pytest
 from PIL import Image, PngImagePlugin
 
-from jobs.errors import BadPicture
+from jobs.errors import BadPicture, InvalidRequest
 from jobs.request import Order
 from jobs.run import MadePicture
-from workers.inspection import PictureInspector, redraw
+from workers.inspection import PictureInspector, redraw, redraw_input
 
 ORDER = Order(prompt="a red star", model="house", width=64, height=32, steps=12, guidance=3.0, seed=7)
 
@@ -72,3 +72,37 @@ async def test_another_seed_than_ordered_is_refused():
 async def test_the_description_is_of_the_clean_bytes():
     data, picture = await PictureInspector().inspect(MadePicture(index=0, seed=7, data=encoded()), ORDER)
     assert (picture.width, picture.height, picture.size, picture.seed) == (64, 32, len(data), 7)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA", "CMYK", "I;16", "P", "1", "LA"])
+def test_a_persons_picture_of_any_colour_model_becomes_plain_rgb(mode):
+    out = io.BytesIO()
+    picture = Image.new("I;16", (40, 30), 30_000) if mode == "I;16" else Image.new("L", (40, 30), 90).convert(mode)
+    picture.save(out, "JPEG" if mode == "CMYK" else "PNG")
+    clean, size = redraw_input(out.getvalue())
+    image = Image.open(io.BytesIO(clean))
+    assert (image.mode, image.format, image.size, size) == ("RGB", "PNG", (40, 30), (40, 30))
+
+
+def test_sixteen_bit_greys_keep_their_brightness():
+    out = io.BytesIO()
+    Image.new("I;16", (16, 16), 32_768).save(out, "PNG")
+    pixel = Image.open(io.BytesIO(redraw_input(out.getvalue())[0])).getpixel((3, 3))
+    assert all(abs(band - 127) <= 2 for band in pixel)
+
+
+def test_where_and_how_a_photo_was_taken_does_not_survive_but_its_uprightness_does():
+    out = io.BytesIO()
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by a quarter
+    exif[0x010E] = "my garden"
+    Image.new("RGB", (60, 30), "red").save(out, "JPEG", exif=exif)
+    clean, size = redraw_input(out.getvalue())
+    assert size == (30, 60)
+    assert b"garden" not in clean
+
+
+@pytest.mark.parametrize("data", [b"", b"<html>", encoded()[:60], encoded("GIF"), encoded(size=(1, 3000)), encoded(size=(4, 4)), huge_header()])
+def test_files_that_are_no_picture_to_start_from_are_refused_with_a_reason(data):
+    with pytest.raises(InvalidRequest, match="invalid_picture"):
+        redraw_input(data)

@@ -83,6 +83,7 @@ class EngineWorker:
             instance=told.instance_id,
             device=told.device.name,
             models=tuple(_offer(model) for model in told.models),
+            loras=tuple(jobs_offer.LoraOffer.model_validate(lora.model_dump()) for lora in told.loras),
             loaded=frozenset(model.name for model in told.models if model.loaded),
             max_batch=max(1, told.max_batch),
             room=max(0, told.free_places),
@@ -140,9 +141,18 @@ class EngineWorker:
             steps=order.steps,
             guidance=order.guidance,
             seed=order.seed,
+            scheduler=order.scheduler,
+            count=order.count,
+            loras=tuple(protocol.LoraUse(name=use.name, weight=use.weight) for use in order.loras),
+            image=order.image,
+            mask=order.mask,
+            strength=order.strength,
+            frames=order.frames,
+            fps=order.fps,
+            scale=order.scale,
             params_hash=order.params_hash,
         )
-        async with self._call("PUT", f"v1/runs/{run.key}", json=body.model_dump(mode="json")) as response:
+        async with self._call("PUT", f"v1/runs/{run.key}", json=body.model_dump(mode="json", exclude_defaults=True)) as response:
             if response.status == 422:
                 problem = await _problem_of(response)
                 if problem.code == "unknown_model":  # withdrawn since its offer: another worker may have it

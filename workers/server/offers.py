@@ -34,7 +34,7 @@ def offer_of(source: ModelSource, *, loaded: bool) -> ModelOffer:
 
 def complaints(order: RunOrder, offer: ModelOffer) -> tuple[ProblemField, ...]:
     """What is wrong with an order for this model, field by field; empty when it can be made."""
-    found: list[ProblemField] = []
+    found = _beyond_ability(order, offer)
     for field, side in (("width", order.width), ("height", order.height)):
         if not offer.side_min <= side <= offer.side_max or side % offer.size_multiple:
             rule = f"{field} must be a multiple of {offer.size_multiple} from {offer.side_min} to {offer.side_max}"
@@ -51,3 +51,14 @@ def complaints(order: RunOrder, offer: ModelOffer) -> tuple[ProblemField, ...]:
     if order.scheduler is not None and (reason := schedulers.why_not(order.scheduler)):
         found.append(ProblemField(field="scheduler", detail=reason))
     return tuple(found)
+
+
+def _beyond_ability(order: RunOrder, offer: ModelOffer) -> list[ProblemField]:
+    found: list[ProblemField] = []
+    if order.kind not in offer.kinds:
+        found.append(ProblemField(field="kind", detail=f"{offer.name} makes {', '.join(offer.kinds)}, not {order.kind}."))
+    if order.count > offer.count_max:
+        found.append(ProblemField(field="count", detail=f"{offer.name} makes at most {offer.count_max} pictures of one order."))
+    if len(order.loras) > offer.loras_max:
+        found.append(ProblemField(field="loras", detail=f"{offer.name} mixes at most {offer.loras_max} LoRAs."))
+    return found
