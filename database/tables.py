@@ -137,6 +137,7 @@ job = Table(
     Column("suspect", SmallInteger, nullable=False, server_default="0"),  # workers that died while they ran it, in company
     Column("died_on", Json),  # names of workers that died while they ran it alone
     Column("shunned", Json),  # names of workers that are too small for it
+    Column("dispatch", Text),  # the same for all that one claim leased together
     CheckConstraint("slot IS NULL OR slot IN (0, 1)", name="two_slots"),
     CheckConstraint("(slot IS NOT NULL) = (state IN ('leased', 'running'))", name="slot_while_active"),
     CheckConstraint(one_of("state", STATES), name="known_state"),
@@ -268,6 +269,19 @@ worker = Table(
     Column("forced_at", Double),  # seconds of the database's clock: when age last overruled a preference there
     Column("stamp", BigInteger, nullable=False, server_default="0"),
 )
+
+input_picture = Table(
+    "input_picture",
+    metadata,
+    Column("user_id", Text, primary_key=True),
+    Column("sha256", Text, primary_key=True),
+    Column("width", Integer, nullable=False),
+    Column("height", Integer, nullable=False),
+    Column("created_at", Moment, nullable=False, default=now()),
+    Column("last_used", Moment, nullable=False, default=now()),
+)
+Index("ix_input_picture_sha256", input_picture.c.sha256)
+Index("ix_input_picture_last_used", input_picture.c.last_used)
 
 worker_limit = Table(
     "worker_limit",

@@ -23,6 +23,7 @@ def upgrade() -> None:
     _log()
     _books()
     _workers()
+    _inputs()
     op.create_table(
         "host_lease",
         sa.Column("name", sa.Text, nullable=False),
@@ -46,6 +47,7 @@ def _jobs() -> None:
         sa.Column("suspect", sa.SmallInteger, nullable=False, server_default="0"),
         sa.Column("died_on", Json),
         sa.Column("shunned", Json),
+        sa.Column("dispatch", sa.Text),
     ):
         op.add_column("job", column)
     op.add_column("result", sa.Column("removed_at", Moment))
@@ -107,3 +109,18 @@ def _workers() -> None:
         sa.Column("at", Moment, nullable=False),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_measure")),
     )
+
+
+def _inputs() -> None:
+    op.create_table(
+        "input_picture",
+        sa.Column("user_id", sa.Text, nullable=False),
+        sa.Column("sha256", sa.Text, nullable=False),
+        sa.Column("width", sa.Integer, nullable=False),
+        sa.Column("height", sa.Integer, nullable=False),
+        sa.Column("created_at", Moment, nullable=False),
+        sa.Column("last_used", Moment, nullable=False),
+        sa.PrimaryKeyConstraint("user_id", "sha256", name=op.f("pk_input_picture")),
+    )
+    op.create_index("ix_input_picture_sha256", "input_picture", ["sha256"])
+    op.create_index("ix_input_picture_last_used", "input_picture", ["last_used"])
