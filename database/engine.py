@@ -1,15 +1,15 @@
 """The open database: engines, transactions, the file lock.
 
 SQLite has one writing connection (every SQLite up to 3.51.2 may corrupt its WAL when two connections write and
-checkpoint at once) and a few reading ones, in one process, held by a lock file. PostgreSQL works behind PgBouncer's
-transaction mode: no statement outlives its transaction, no setting is made for a session, no lock is held outside a
-transaction.
+checkpoint at once) and a few reading ones, in one process, held by a lock file; concurrent writers share a commit, each in
+a savepoint. PostgreSQL works behind PgBouncer's transaction mode: no setting is made for a session, no lock is held outside
+a transaction, and statements are kept prepared only where the connection is seen to lead to one server process.
 """
 
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Literal, TypeVar
 from uuid import uuid4
@@ -19,6 +19,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from database.faults import outage_of
 from database.file_lock import hold_file_lock
+from database.direct import is_trusted, trust_direct_connections
+from database.together import Together
 from database.url import Target, read_url
 from jobs.errors import StoreUnavailable
 
@@ -33,6 +35,10 @@ _PAUSE = 0.05
 _TRANSACTION_TIMEOUT = 40.0
 """Seconds. Above every limit inside (lock 2, statement 15, SQLite's busy 10, pool 15): it catches a silent network."""
 _LOCK_PATIENCE = 3.0
+_LIMITS = {"lock_timeout": "2s", "statement_timeout": "15s", "idle_in_transaction_session_timeout": "30s"}
+_SET_LIMITS = "SELECT " + ", ".join(f"set_config('{name}', '{value}', true)" for name, value in _LIMITS.items())
+_SHARE = 64
+"""Works in one commit at most, so that the first of them does not wait for ever."""
 _NAMESPACE = 0x6461726B  # "dark": the first half of our advisory locks
 
 
@@ -42,6 +48,7 @@ class Database:
     def __init__(self, writer: AsyncEngine, reader: AsyncEngine) -> None:
         self._writer = writer
         self._reader = reader
+        self._commits: Together[Work[Any], Any] = Together(self._in_one_commit, at_most=_SHARE)
 
     @property
     def is_postgresql(self) -> bool:
@@ -51,9 +58,15 @@ class Database:
     async def write(self, work: Work[_T]) -> _T:
         """Run ``work`` in one writing transaction, again when it was a passing refusal: it must be safe to repeat.
 
-        A commit whose answer was lost may have taken effect, so work is compare-and-set or keyed.
-        Raises StoreUnavailable.
+        A commit whose answer was lost may have taken effect, so work is compare-and-set or keyed. On SQLite concurrent
+        works share a commit; one that raises is undone alone. Raises StoreUnavailable.
         """
+        if self.is_postgresql:
+            return await self._patiently(self._writer, work)
+        return await self._commits(work)
+
+    async def write_alone(self, work: Work[_T]) -> _T:
+        """As :meth:`write`, in a commit of its own: for work that must know that its commit was its own."""
         return await self._patiently(self._writer, work)
 
     async def read(self, work: Work[_T]) -> _T:
@@ -65,11 +78,33 @@ class Database:
         question = "SHOW server_version" if self.is_postgresql else "SELECT sqlite_version()"
         return await self.read(lambda tx: _scalar(tx, question))
 
+    async def close(self) -> None:
+        """End what is being written and close the connections."""
+        await self._commits.close()
+        await self._writer.dispose()
+        if self._reader.sync_engine.pool is not self._writer.sync_engine.pool:
+            await self._reader.dispose()
+
+    async def _in_one_commit(self, works: Sequence[Work[Any]]) -> Sequence[Any]:
+        if len(works) == 1:
+            return [await self._patiently(self._writer, works[0])]
+        try:
+            return await self._once(self._writer, lambda tx: _each_in_a_savepoint(tx, works))
+        except Exception as error:  # the whole commit failed, by whose fault ever: each again, alone
+            if outage_of(error) is None:
+                _log.warning("a shared commit failed: %r", error)
+        return [await self._outcome(work) for work in works]
+
+    async def _outcome(self, work: Work[Any]) -> Any:
+        try:
+            return await self._patiently(self._writer, work)
+        except Exception as error:  # noqa: BLE001  the caller of this one work hears it
+            return error
+
     async def _patiently(self, engine: AsyncEngine, work: Work[_T]) -> _T:
         for attempt in range(1, TRIES + 1):
             try:
-                async with asyncio.timeout(_TRANSACTION_TIMEOUT), engine.begin() as tx:
-                    return await work(tx)
+                return await self._once(engine, work)
             except Exception as error:  # classified: what is no outage goes on as it came
                 outage = outage_of(error)
                 if outage is None:
@@ -79,6 +114,24 @@ class Database:
                 _log.info("the database is %s; try %d of %d follows", outage.reason, attempt + 1, TRIES)
             await asyncio.sleep(_PAUSE * 2**attempt * (0.5 + random.random()))  # noqa: S311  (jitter, no secret)
         raise AssertionError("unreachable: the last try returns or raises")
+
+    async def _once(self, engine: AsyncEngine, work: Work[_T]) -> _T:
+        async with asyncio.timeout(_TRANSACTION_TIMEOUT), engine.begin() as tx:
+            return await work(tx)
+
+
+async def _each_in_a_savepoint(tx: AsyncConnection, works: Sequence[Work[Any]]) -> list[Any]:
+    """What each returned or raised; an error that leaves no transaction to go on with is everybody's."""
+    results: list[Any] = []
+    for work in works:
+        try:
+            async with tx.begin_nested():
+                results.append(await work(tx))
+        except Exception as error:
+            if outage_of(error) is not None:
+                raise
+            results.append(error)
+    return results
 
 
 async def _scalar(tx: AsyncConnection, question: str) -> str:
@@ -114,11 +167,9 @@ async def open_database(url: str, *, sqlite_synchronous: Synchronous = "FULL") -
     async with AsyncExitStack() as stack:
         if target.file is not None:
             await stack.enter_async_context(hold_file_lock(target.file, patience=_LOCK_PATIENCE))
-        writer, reader = engines(target, sqlite_synchronous=sqlite_synchronous)
-        stack.push_async_callback(writer.dispose)  # closed last: the last connection checkpoints the WAL
-        if reader.sync_engine.pool is not writer.sync_engine.pool:
-            stack.push_async_callback(reader.dispose)
-        yield Database(writer, reader)
+        database = Database(*engines(target, sqlite_synchronous=sqlite_synchronous))
+        stack.push_async_callback(database.close)
+        yield database
 
 
 def engines(target: Target, *, sqlite_synchronous: Synchronous = "FULL") -> tuple[AsyncEngine, AsyncEngine]:
@@ -175,17 +226,18 @@ def postgresql_engine(target: Target) -> AsyncEngine:
         pool_size=5,
         max_overflow=5,
         pool_timeout=15,
-        pool_pre_ping=True,
+        # No ping before use: three round trips a transaction, and what it finds out :meth:`Database.write` mends as well.
         pool_recycle=1800,
         hide_parameters=True,
     )
 
+    if not target.pooled:
+        trust_direct_connections(engine.sync_engine, settings=_LIMITS)
+
     @event.listens_for(engine.sync_engine, "begin")
     def limit(connection: Any) -> None:
         # For this transaction only: as start-up parameters PgBouncer refuses them, as session settings it leaks them.
-        connection.exec_driver_sql(
-            "SELECT set_config('lock_timeout', '2s', true), set_config('statement_timeout', '15s', true), "
-            "set_config('idle_in_transaction_session_timeout', '30s', true)"
-        )
+        if not is_trusted(connection):
+            connection.exec_driver_sql(_SET_LIMITS)
 
     return engine

@@ -40,6 +40,8 @@ class Target:
 
     url: URL
     connect_args: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    pooled: bool = False
+    """Said to lead to a pooler (``?pgbouncer=true``); else each connection is looked at."""
 
     @property
     def file(self) -> Path | None:
@@ -102,7 +104,8 @@ def _postgresql(url: URL) -> Target:
     settings = {name: query[name] for name in _SETTINGS & query.keys()}
     arguments["server_settings"] = {"application_name": "darkroom", **settings}
     arguments["timeout"] = min(_whole_number(query.get("connect_timeout", "10"), "connect_timeout") or 10, 60)
-    return Target(url=url.set(drivername="postgresql+asyncpg", query={}), connect_args=arguments)
+    pooled = query.get("pgbouncer", "").lower() in ("true", "1") or query.get("pool_mode") == "transaction"
+    return Target(url=url.set(drivername="postgresql+asyncpg", query={}), connect_args=arguments, pooled=pooled)
 
 
 def _whole_number(text: str, name: str) -> int:

@@ -198,14 +198,14 @@ async def test_a_planner_that_raises_leaves_everything_as_it_was(store: SqlJobSt
 async def test_a_job_of_a_newer_darkroom_is_left_to_it(store: SqlJobStore, database: Database, caplog):
     newer, unheard = await ask(store), await ask(store, BEN)
     plain = await ask(store, EVA)
-    more = """replace("order", '{', '{"strength":1,')"""
+    more = """replace("order", '{', '{"aura":1,')"""
     await do(database, f"""UPDATE job SET "order" = {more} WHERE id = '{newer.id}'""")
-    await do(database, f"UPDATE job SET kind = 'animate' WHERE id = '{unheard.id}'")
+    await do(database, f"UPDATE job SET kind = 'dream' WHERE id = '{unheard.id}'")
 
     got = await store.claim("gpu", take_all, lease_seconds=30)
 
     assert [job.id for job in got] == [plain.id]
-    assert "its order is not understood here (strength)" in caplog.text
+    assert "its order is not understood here (aura)" in caplog.text
     assert await store.get(newer.id) is None
     assert newer.id not in [job.id for job in await store.unfinished()]
     assert [row["state"] for row in await rows(database, "job")].count("queued") == 2

@@ -82,19 +82,30 @@ async def test_sqlite_is_opened_as_the_ledger_needs_it(file: Path):
         assert await database.read(settings) == ["wal", 2, 1, 10000, 1]
 
 
-async def test_postgresql_transactions_are_limited_without_touching_the_session(postgres_server: PostgresServer):
-    async def settings(tx) -> list[object]:
-        names = ("lock_timeout", "statement_timeout", "synchronous_commit", "transaction_isolation")
-        return [(await tx.exec_driver_sql(f"SHOW {name}")).scalar_one() for name in names]
+async def _limits(tx) -> list[object]:
+    names = ("lock_timeout", "statement_timeout", "synchronous_commit", "transaction_isolation")
+    return [(await tx.exec_driver_sql(f"SHOW {name}")).scalar_one() for name in names]
 
-    async with open_database(postgres_server.url()) as database:
-        assert await database.write(settings) == ["2s", "15s", "on", "read committed"]
-        assert await database.read(settings) == ["2s", "15s", "on", "repeatable read"]
+
+async def test_behind_a_pooler_transactions_are_limited_without_touching_the_session(postgres_server: PostgresServer):
+    async with open_database(postgres_server.url() + "&pgbouncer=true") as database:
+        assert await database.write(_limits) == ["2s", "15s", "on", "read committed"]
+        assert await database.read(_limits) == ["2s", "15s", "on", "repeatable read"]
         async with database._writer.connect() as raw:
             session = await raw.get_raw_connection()
             assert await session.driver_connection.fetchval("SELECT name FROM pg_prepared_statements") is None
             await raw.rollback()
             assert await session.driver_connection.fetchval("SHOW statement_timeout") == "0"
+
+
+async def test_a_connection_seen_to_be_direct_keeps_its_statements_and_limits(postgres_server: PostgresServer):
+    async with open_database(postgres_server.url()) as database:
+        assert await database.write(_limits) == ["2s", "15s", "on", "read committed"]
+        assert await database.read(_limits) == ["2s", "15s", "on", "repeatable read"]
+        async with database._writer.connect() as raw:
+            session = await raw.get_raw_connection()
+            assert await session.driver_connection.fetchval("SELECT count(*) FROM pg_prepared_statements") > 1
+            assert await session.driver_connection.fetchval("SHOW statement_timeout") == "15s"
 
 
 async def test_a_writing_transaction_holds_the_file_from_its_first_moment(file: Path):
