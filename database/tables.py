@@ -136,6 +136,7 @@ job = Table(
     Column("params_hash", Text),
     Column("suspect", SmallInteger, nullable=False, server_default="0"),  # workers that died while they ran it, in company
     Column("died_on", Json),  # names of workers that died while they ran it alone
+    Column("refunds", SmallInteger, nullable=False, server_default="0"),  # charges given back because a worker was lost
     Column("shunned", Json),  # names of workers that are too small for it
     Column("dispatch", Text),  # the same for all that one claim leased together
     CheckConstraint("slot IS NULL OR slot IN (0, 1)", name="two_slots"),
@@ -212,7 +213,7 @@ job_event = Table(
     # Which transaction wrote it: PostgreSQL numbers rows before their commit, so only this says what a reader has seen.
     Column("xid", BigInteger, server_default=written_by()),
     Column("kept", Double),  # at an end: the part of the charge that stays, 1 all of it; elsewhere None
-    Column("plan", Json),  # at a lease: why this job and not another
+    Column("facts", Json),  # at a lease: why this job and not another, and its charge; at an end: the charge to settle
 )
 Index("ix_job_event_xid", job_event.c.xid)
 Index("ix_job_event_at", job_event.c.at)
@@ -257,6 +258,10 @@ session = Table(
     Column("guild_id", Text, primary_key=True),
     Column("channel_id", Text, nullable=False, unique=True),
     Column("made_at", Moment, nullable=False, default=now()),
+    Column("kind", Text, nullable=False, server_default="channel"),  # or thread, where the guild has no room
+    Column("about", Json),  # what its person chose for it
+    Column("used_at", Moment),
+    Column("archived_at", Moment),
 )
 
 worker = Table(
@@ -307,4 +312,79 @@ host_lease = Table(
     Column("owner", Text, nullable=False),
     Column("epoch", Integer, nullable=False),
     Column("until", Moment, nullable=False),
+)
+
+# -- members: what they like, publish, and may not -------------------------------------------------------------------------
+
+preference = Table(
+    "preference",
+    metadata,
+    Column("user_id", Text, primary_key=True),
+    Column("choices", Json, nullable=False),
+    Column("updated_at", Moment, nullable=False, default=now()),
+)
+
+favourite = Table(
+    "favourite",
+    metadata,
+    Column("user_id", Text, primary_key=True),
+    Column("job_id", Text, ForeignKey("job.id", ondelete="CASCADE"), primary_key=True),
+    Column("made_at", Moment, nullable=False, default=now()),
+)
+
+publication = Table(
+    "publication",
+    metadata,
+    _serial(),
+    Column("job_id", Text, nullable=False),
+    Column("index", Integer, nullable=False),
+    Column("user_id", Text, nullable=False),
+    Column("guild_id", Text, nullable=False),
+    Column("channel_id", Text, nullable=False),
+    Column("message_id", Text),
+    Column("show_prompt", Boolean, nullable=False),
+    Column("allow_remix", Boolean, nullable=False),
+    Column("state", Text, nullable=False),  # posting, posted, undone
+    Column("made_at", Moment, nullable=False, default=now()),
+    UniqueConstraint("job_id", "index"),
+)
+
+vote = Table(
+    "vote",
+    metadata,
+    Column("publication", BigInteger, ForeignKey("publication.seq", ondelete="CASCADE"), primary_key=True),
+    Column("user_id", Text, primary_key=True),
+)
+
+strike = Table(
+    "strike",
+    metadata,
+    _serial(),
+    Column("user_id", Text, nullable=False),
+    Column("at", Moment, nullable=False, default=now()),
+    Column("rule", Text, nullable=False),
+    Column("wish", Json, nullable=False),  # what was asked, for the appeal
+    Column("state", Text, nullable=False),  # standing, appealed, lifted, upheld
+)
+Index("ix_strike_user_id_at", strike.c.user_id, strike.c.at)
+
+ban = Table(
+    "ban",
+    metadata,
+    Column("user_id", Text, primary_key=True),
+    Column("by", Text, nullable=False),
+    Column("at", Moment, nullable=False, default=now()),
+    Column("until", Moment),  # None: for good
+    Column("reason", Text, nullable=False),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    _serial(),
+    Column("at", Moment, nullable=False, default=now(), index=True),
+    Column("actor", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("detail", Json),
 )
