@@ -4,7 +4,7 @@ import hashlib
 import logging
 from base64 import b32encode
 from collections.abc import Mapping
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from sqlalchemy import ColumnElement, RowMapping, Select, and_, exists, func, literal_column, or_, select, update
@@ -78,6 +78,7 @@ def _is_open(rows: Any) -> ColumnElement[bool]:
     return rows.c.state.in_([literal_column("'pending'"), literal_column("'sending'")])
 
 
+@cache  # building it costs more than running it, and every poster asks every second or so
 def _due() -> Select:
     """Open rows whose time has come, whose poster (if any) let the lease lapse, and with no open row of the job before.
 
