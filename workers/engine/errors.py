@@ -4,6 +4,7 @@
 
     EngineError
     ├── ModelUnreadable     a model's files are not what they should be; the sentence is for the operator
+    ├── LoraUnusable        the same of a LoRA; half a sentence that begins with "it" or "its"
     └── RunFailure          one run cannot be done; carries what its host is told
 """
 
@@ -18,6 +19,10 @@ class EngineError(Exception):
 
 class ModelUnreadable(EngineError):
     """A model cannot be served. Its text is one sentence that says why and what to do."""
+
+
+class LoraUnusable(EngineError):
+    """A LoRA cannot be mixed into pictures. Its text says why and goes on after the LoRA's name and a colon."""
 
 
 class RunFailure(EngineError):

@@ -15,6 +15,7 @@ from typing import Any
 
 from workers.engine.errors import ModelUnreadable
 
+_ZIP_STARTS = (b"PK\x03\x04", b"PK\x05\x06")
 #: The reference implementation's own limit.
 HEADER_BYTES_MAX = 100_000_000
 _BITS = {
@@ -31,28 +32,50 @@ class Tensor:
     shape: tuple[int, ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Header:
+    """All that a file says before its numbers begin."""
+
+    tensors: dict[str, Tensor]
+    #: What its author wrote: text by text. Hostile.
+    metadata: dict[str, str]
+
+
 def read_header(path: Path) -> dict[str, Tensor]:
     """The tensors of a safetensors file by name. Raises ModelUnreadable for a file that is not one, or is cut short."""
+    return read_all(path).tensors
+
+
+def read_all(path: Path) -> Header:
+    """The whole header of a safetensors file. Raises ModelUnreadable for a file that is not one, or is cut short."""
     try:
         with path.open("rb") as file:
             size = path.stat().st_size
-            length = int.from_bytes(file.read(8), "little")
+            first = file.read(8)
+            length = int.from_bytes(first, "little")
+            if first[:4] in _ZIP_STARTS:
+                raise ModelUnreadable(f"{path.name} is a zip archive under another name, as pickles come: nothing in it was opened.")
             if size < 10 or not 2 <= length <= min(HEADER_BYTES_MAX, size - 8):
                 raise ModelUnreadable(f"{path.name} is no safetensors file: its header says it is {length} bytes long.")
             text = file.read(length)
     except OSError as error:
         raise ModelUnreadable(f"{path.name} cannot be read: {error.strerror}.") from error
-    return _tensors(path.name, text, size - 8 - length)
+    return _header(path.name, text, size - 8 - length)
 
 
-def _tensors(name: str, text: bytes, data_bytes: int) -> dict[str, Tensor]:
+def _header(name: str, text: bytes, data_bytes: int) -> Header:
     try:
         entries = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ModelUnreadable(f"{name} is no safetensors file: its header is not JSON.") from error
     if not isinstance(entries, dict):
         raise ModelUnreadable(f"{name} is no safetensors file: its header is no table.")
-    entries.pop("__metadata__", None)
+    told = entries.pop("__metadata__", None)
+    metadata = {key: value for key, value in told.items() if isinstance(value, str)} if isinstance(told, dict) else {}
+    return Header(tensors=_tensors(name, entries, data_bytes), metadata=metadata)
+
+
+def _tensors(name: str, entries: dict[str, Any], data_bytes: int) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
     spans: list[tuple[int, int]] = []
     for key, entry in entries.items():
