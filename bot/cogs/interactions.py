@@ -25,7 +25,7 @@ ANSWER_BUDGET = 1.0
 CALL_TIMEOUT = 15.0
 """Seconds for one answer. Longer than the 3 s it has, since the library retries inside it."""
 
-NETWORK_FAULTS = (discord.HTTPException, aiohttp.ClientError, OSError, TimeoutError)
+NETWORK_FAULTS = (discord.HTTPException, discord.RateLimited, aiohttp.ClientError, OSError, TimeoutError)
 """What a call to Discord raises when it was refused, or when its outcome is unknown."""
 
 
