@@ -1,9 +1,10 @@
 """What every move of a job leaves in the same transaction: a line of history, and deliveries for its channel."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import RowMapping, insert
+from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from database.tables import job_event, outbox
@@ -23,10 +24,13 @@ _DELIVERIES = {
 class Move:
     """A job's row after a move. ``was`` None: it is new. ``was`` its own state: a note, it did not move."""
 
-    row: RowMapping
+    row: Mapping[str, Any]
     was: str | None
     actor: str
     detail: str | None = None
+    kept: float | None = None
+    """At an end: the part of the charge that stays."""
+    facts: Mapping[str, Any] | None = None
 
     @property
     def deliveries(self) -> tuple[DeliveryKind, ...]:
@@ -58,9 +62,11 @@ def _line(move: Move) -> dict[str, object]:
         "epoch": row["epoch"],
         "actor": move.actor,
         "detail": move.detail,
+        "kept": move.kept,
+        "facts": move.facts,
     }
 
 
-def _delivery(row: RowMapping, kind: DeliveryKind) -> dict[str, object]:
+def _delivery(row: Mapping[str, Any], kind: DeliveryKind) -> dict[str, object]:
     same = ("generation", "guild_id", "channel_id", "locale")
     return {"job_id": row["id"], "kind": kind.value, "part": 0, **{name: row[name] for name in same}}

@@ -5,13 +5,15 @@ here, and it is then left alone for whoever can read it. Lists skip it with a li
 """
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any, TypeVar, get_args
 
 from pydantic import ValidationError
-from sqlalchemy import RowMapping
+from sqlalchemy import select, tuple_
+from sqlalchemy.ext.asyncio import AsyncConnection
 
+from database.tables import result
 from jobs.errors import InvalidRequest
 from jobs.job import Failure, Job, JobState, Lease, Making, Picture, Place
 from jobs.ports import NewJob
@@ -35,7 +37,7 @@ def storable(text: str) -> bool:
     return "\0" not in text and text.encode("utf-8", "ignore").decode() == text
 
 
-def job_of(row: RowMapping, pictures: tuple[Picture, ...] = ()) -> Job:
+def job_of(row: Mapping[str, Any], pictures: tuple[Picture, ...] = ()) -> Job:
     """The job of a row. Raises UnreadableRow."""
     try:
         return Job(
@@ -48,6 +50,7 @@ def job_of(row: RowMapping, pictures: tuple[Picture, ...] = ()) -> Job:
             place=_place(row),
             failure=_known(Failure, row["failure"]),
             making=_known(Making, row["making"]),
+            dispatch=row["dispatch"] or "",
             pictures=pictures,
             **{name: row[name] for name in _SAME},
         )
@@ -58,7 +61,7 @@ def job_of(row: RowMapping, pictures: tuple[Picture, ...] = ()) -> Job:
         raise UnreadableRow(f"job {row['id']}: {error}") from error
 
 
-def jobs_of(rows: Iterable[RowMapping], pictures: Mapping[str, tuple[Picture, ...]] | None = None) -> list[Job]:
+def jobs_of(rows: Iterable[Mapping[str, Any]], pictures: Mapping[str, tuple[Picture, ...]] | None = None) -> list[Job]:
     """The jobs of all rows that can be read."""
     jobs: list[Job] = []
     for row in rows:
@@ -75,13 +78,13 @@ _SAME = (
 )  # fmt: skip
 
 
-def _lease(row: RowMapping) -> Lease | None:
+def _lease(row: Mapping[str, Any]) -> Lease | None:
     if row["slot"] is None:
         return None
     return Lease(worker=row["worker"], epoch=row["epoch"], until=row["lease_until"])
 
 
-def _place(row: RowMapping) -> Place | None:
+def _place(row: Mapping[str, Any]) -> Place | None:
     if row["channel_id"] is None:
         return None
     return Place(guild_id=row["guild_id"], channel_id=row["channel_id"], locale=row["locale"])
@@ -110,6 +113,11 @@ def values_of(new: NewJob) -> dict[str, Any]:
         "height": order.height,
         "order": order.model_dump(),
         "state": JobState.QUEUED.value,
+        "count": order.rows,
+        "lane": new.lane,
+        "weight": new.weight,
+        "cost": new.cost,
+        "params_hash": order.params_hash,
         **place,
     }
 
@@ -138,6 +146,18 @@ def same_wish(stored: Mapping[str, Any], new: NewJob) -> bool:
     return Order.model_validate({**stored, "seed": 0}) == new.order.model_copy(update={"seed": 0})
 
 
-def picture_of(row: RowMapping) -> Picture:
+def picture_of(row: Mapping[str, Any]) -> Picture:
     """The picture of a result row."""
     return Picture(**{field.name: row[field.name] for field in fields(Picture)})
+
+
+async def pictures_of(tx: AsyncConnection, rows: Sequence[Mapping[str, Any]]) -> dict[str, tuple[Picture, ...]]:
+    """The pictures of these jobs' present generations, by job; asked only when one of them is done."""
+    done = [(row["id"], row["generation"]) for row in rows if row["state"] == JobState.DONE]
+    if not done:
+        return {}
+    query = select(result).where(tuple_(result.c.job_id, result.c.generation).in_(done)).order_by(result.c.index)
+    pictures: dict[str, tuple[Picture, ...]] = {}
+    for row in (await tx.execute(query)).mappings():
+        pictures[row["job_id"]] = (*pictures.get(row["job_id"], ()), picture_of(row))
+    return pictures

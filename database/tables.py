@@ -138,6 +138,7 @@ job = Table(
     Column("died_on", Json),  # names of workers that died while they ran it alone
     Column("refunds", SmallInteger, nullable=False, server_default="0"),  # charges given back because a worker was lost
     Column("shunned", Json),  # names of workers that are too small for it
+    Column("owner", Text),  # the host that follows its run
     Column("dispatch", Text),  # the same for all that one claim leased together
     CheckConstraint("slot IS NULL OR slot IN (0, 1)", name="two_slots"),
     CheckConstraint("(slot IS NOT NULL) = (state IN ('leased', 'running'))", name="slot_while_active"),

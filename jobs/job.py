@@ -14,6 +14,9 @@ UserId = NewType("UserId", str)
 ACTIVE_MAX = 2
 """Active (leased or running) jobs a person may have; a database constraint, not a habit."""
 
+SOLO_DEATHS_MAX = 2
+"""Different workers that may die of a job which they ran alone; then it is set aside."""
+
 
 class JobState(StrEnum):
     """queued → leased → running → done; the other four are exits."""
@@ -145,6 +148,12 @@ class Job:
     making: Making | None = None
     pictures: tuple[Picture, ...] = ()
     idempotency_key: str | None = None
+    dispatch: str = ""
+    """The same for all jobs that one claim leased together; empty while it is not leased."""
+    alone: bool = False
+    """It runs without company: a worker died, or a lease lapsed twice, while it ran."""
+    predicted: float | None = None
+    """Seconds alone on the reference worker, as the present lease charged it."""
 
 
 def person(user_id: UserId) -> str:

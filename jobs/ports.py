@@ -6,6 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Literal, Protocol
 
+from jobs.batch import BatchKey
 from jobs.events import JobEvent
 from jobs.job import Failure, InputPicture, Job, JobId, Making, Picture, Place, UserId
 from jobs.offer import LoraOffer, ModelOffer
@@ -45,6 +46,20 @@ class NewJob:
     place: Place | None = None
     live_seconds: float = 24 * 3600
     """How long it may wait before it expires."""
+    lane: str | None = None
+    weight: float = 1.0
+    """The person's share by role."""
+    cost: float | None = None
+    """Predicted seconds alone on the reference worker."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowLimit:
+    """A pass of ``key`` on ``worker`` must not have more than ``rows`` rows: it ran out of memory with more."""
+
+    worker: str
+    key: BatchKey
+    rows: int
 
 
 class JobStore(Protocol):
@@ -96,19 +111,35 @@ class JobStore(Protocol):
         """T4. (still held, of these: those whose cancel was asked). Keys missing from the first set are lost."""
         ...
 
-    async def finish(self, key: RunKey, pictures: Sequence[Picture], making: Making) -> Job:
-        """T6. → done with results and deliveries. A cancel that came too late loses: the picture exists."""
-        ...
+    async def finish(self, key: RunKey, pictures: Sequence[Picture], making: Making, *, executed: float = 1.0) -> Job:
+        """T6. → done with results and deliveries. A cancel that came too late loses: the picture exists.
 
-    async def retry(self, key: RunKey, reason: Failure, *, delay_seconds: float, attempts_max: int | None) -> Job:
-        """T7. → queued after ``delay_seconds``; attempt + 1 when ``attempts_max`` is given, and failed when reached.
-
-        With ``attempts_max=None`` nothing is counted (the fault was nobody's, such as a batch too large). A job whose
-        cancel was asked becomes cancelled instead.
+        ``executed`` (here and below) is the part of the charged cost that was used, 0 to 2: what its account keeps.
         """
         ...
 
-    async def fail(self, key: RunKey, failure: Failure) -> Job:
+    async def retry(
+        self,
+        key: RunKey,
+        reason: Failure,
+        *,
+        delay_seconds: float,
+        attempts_max: int | None,
+        executed: float = 1.0,
+        died: bool = False,
+        shun: bool = False,
+        limit: RowLimit | None = None,
+    ) -> Job:
+        """T7, T8, T11. → queued after ``delay_seconds``; attempt + 1 when ``attempts_max`` is given, and failed when reached.
+
+        With ``attempts_max=None`` nothing is counted (the fault was nobody's, such as a batch too large). A job whose
+        cancel was asked becomes cancelled instead. ``died``: the worker vanished while it ran this; a job in company is a
+        suspect then and runs alone, one that saw two workers die while alone is quarantined. ``shun``: this worker is too
+        small for it. ``limit`` is remembered in the same transaction. A job's first loss is not charged.
+        """
+        ...
+
+    async def fail(self, key: RunKey, failure: Failure, *, executed: float = 1.0) -> Job:
         """T10. → failed, for good in this generation."""
         ...
 
@@ -123,7 +154,7 @@ class JobStore(Protocol):
         """T12 for every waiting job of one person, or (None) of everybody; those being made go on. The cancelled ones."""
         ...
 
-    async def cancelled(self, key: RunKey) -> Job:
+    async def cancelled(self, key: RunKey, *, executed: float = 1.0) -> Job:
         """T13. The worker says it stopped: → cancelled, slot freed."""
         ...
 

@@ -46,7 +46,9 @@ def _jobs() -> None:
         sa.Column("params_hash", sa.Text),
         sa.Column("suspect", sa.SmallInteger, nullable=False, server_default="0"),
         sa.Column("died_on", Json),
+        sa.Column("refunds", sa.SmallInteger, nullable=False, server_default="0"),
         sa.Column("shunned", Json),
+        sa.Column("owner", sa.Text),
         sa.Column("dispatch", sa.Text),
     ):
         op.add_column("job", column)
@@ -54,7 +56,7 @@ def _jobs() -> None:
 
 
 def _log() -> None:
-    for column in (sa.Column("xid", sa.BigInteger), sa.Column("kept", sa.Double), sa.Column("plan", Json)):
+    for column in (sa.Column("xid", sa.BigInteger), sa.Column("kept", sa.Double), sa.Column("facts", Json)):
         op.add_column("job_event", column)
     if op.get_bind().dialect.name == "postgresql":
         # In two steps: lines of before have no number, and every line from now on gets one, also from an older host.
