@@ -51,6 +51,12 @@ class FakeFamily:
     backend: "FakeBackend"
     passes: list[list[str]] = field(default_factory=list)
     spared: int = 0
+    loras: None = None
+    vae_sparing: bool = False
+    alone: str | None = None
+
+    def modules(self) -> dict[str, Any]:
+        return {}
 
     def pass_key(self, spec: RunSpec) -> Hashable:
         return spec.width, spec.height
@@ -76,16 +82,23 @@ class FakeFamily:
         state.sum += prediction
         state.steps_done += 1
 
-    def decode(self, state: FakeState, *, sparing: bool = False) -> Any:
-        if state.spec.prompt == "not finite":
-            raise RunFailure("not_finite", "fake", blame="job")
-        if state.spec.prompt == "large" and not sparing:
+    def decode(self, states: Sequence[FakeState], *, sparing: bool = False) -> list[Any]:
+        if any(state.spec.prompt == "large" for state in states) and not sparing:
             raise MemoryError("fake")
+        return [self._decode(state) for state in states]
+
+    @staticmethod
+    def _decode(state: FakeState) -> Any:
+        if state.spec.prompt == "not finite":
+            return RunFailure("not_finite", "fake", blame="job")
         value = state.sum + sum(state.spec.prompt.encode())
         return np.full((state.spec.height, state.spec.width, 3), value % 256, dtype=np.uint8)
 
-    def preview(self, state: FakeState) -> Any:
-        if state.spec.prompt == "no preview":
+    def glimpse(self, state: FakeState) -> str:
+        return state.spec.prompt
+
+    def preview(self, glimpse: str) -> Any:
+        if glimpse == "no preview":
             raise MemoryError("fake")
         return np.zeros((8, 8, 3), dtype=np.uint8)
 
@@ -118,6 +131,9 @@ class FakeBackend:
 
     def device(self) -> DeviceFacts:
         return DeviceFacts(kind="cpu", name="fake", precision="float32", memory_total=100, memory_free=50)
+
+    def enter_thread(self) -> None:
+        pass
 
     def load(self, source: ModelSource) -> FakeFamily:
         if source.name in self.broken:

@@ -37,7 +37,7 @@ def test_a_checkpoint_makes_the_same_picture_as_its_folder(checkpoint: Path, mod
         [state] = family.prepare([spec])
         while not state.is_done:
             family.step(state, family.denoise([state])[0])
-        latents.append((state.latents, family.decode(state)))
+        latents.append((state.latents, family.decode([state])[0]))
     assert torch.allclose(latents[0][0], latents[1][0], atol=1e-5)
     assert (latents[0][1] == latents[1][1]).mean() > 0.99
 

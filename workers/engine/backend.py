@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from workers.engine.catalog import ModelSource
 from workers.engine.device import Device, is_out_of_memory
-from workers.engine.errors import ModelUnreadable
 from workers.engine.families.base import Family
+from workers.engine.loras.library import LoraSource
 from workers.engine.ports import DeviceFacts
+
+
+#: What a model of a family can wear that is called after another.
+_WEARS = {"animatediff": "sd15"}
 
 
 class TorchBackend:
     """torch and diffusers on the device at hand."""
 
-    def __init__(self, *, device: str = "auto", threads: int | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        device: str = "auto",
+        threads: int | None = None,
+        find_lora: Callable[[str], LoraSource | None] | None = None,
+    ) -> None:
         import torch
 
         self._threads = threads
+        self._find_lora = find_lora
         if threads is not None:
             torch.set_num_threads(threads)
         _quieten()
@@ -25,19 +38,30 @@ class TorchBackend:
         """See `ports.Backend`."""
         return self._device.facts()
 
-    def load(self, source: ModelSource) -> Family:
-        """See `ports.Backend`."""
+    def enter_thread(self) -> None:
+        """See `ports.Backend`. With OpenMP the number of threads belongs to the thread that sets it."""
         import torch
 
         if self._threads is not None:
-            # With OpenMP the number belongs to the thread that sets it, and this is the loader's.
             torch.set_num_threads(self._threads)
-        from workers.engine.families import sd15_loading
 
-        loaders = {"sd15": sd15_loading.load}
-        if source.family not in loaders:
-            raise ModelUnreadable(f"The model {source.name} is of the family {source.family}, which is not served.")
-        return loaders[source.family](source, device=self._device.torch_device, dtype=self._device.dtype)
+    def load(self, source: ModelSource) -> Family:
+        """See `ports.Backend`."""
+        self.enter_thread()
+        from workers.engine.families import loading
+
+        family = loading.load(source, device=self._device.torch_device, dtype=self._device.dtype)
+        if self._find_lora is not None:
+            from workers.engine.loras.rows import LoraRows
+
+            family.loras = LoraRows(
+                family=_WEARS.get(source.family, source.family),
+                modules=family.modules(),
+                device=self._device.torch_device,
+                dtype=self._device.dtype,
+                find=self._find_lora,
+            )
+        return family
 
     def is_out_of_memory(self, error: BaseException) -> bool:
         """See `ports.Backend`."""

@@ -98,14 +98,14 @@ def _read(name: str, path: Path, card: ModelCard) -> ModelSource:
 
 
 def _read_folder(name: str, path: Path, card: ModelCard) -> ModelSource:
-    model_folder.check(path)
+    facts = model_folder.check(path)
     return ModelSource(
         name=name,
-        family="sd15",
+        family=facts.name,
         path=path,
         config_folder=path,
         single_file=False,
-        shape=model_folder.shape(path),
+        shape=model_folder.shape(path, facts),
         card=read_card(path / "darkroom.json", default=card),
     )
 

@@ -3,61 +3,72 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from workers.engine import schedulers, weights_file
 from workers.engine.errors import ModelUnreadable
+from workers.engine.families import registry
+from workers.engine.families.registry import FamilyFacts
 from workers.engine.shape import ModelShape
 
-#: The classes each part may name. Anything else would let a configuration choose what program runs.
-PARTS: dict[str, tuple[str, ...]] = {
-    "unet": ("UNet2DConditionModel",),
-    "vae": ("AutoencoderKL", "AutoencoderTiny"),
-    "text_encoder": ("CLIPTextModel", "CLIPTextModelWithProjection"),
-    "tokenizer": ("CLIPTokenizer", "CLIPTokenizerFast"),
-}
-_WEIGHTS = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model", "text_encoder": "model"}
-_PIPELINES = ("StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline", "StableDiffusionInpaintPipelineLegacy")
 _JSON_BYTES_MAX = 1024 * 1024
 _SIDE_LIMIT = 4096
+#: What the published motion modules were trained for.
+_FRAMES = 16
 
 
-def check(folder: Path) -> None:
-    """Raise ModelUnreadable unless the folder is a Stable Diffusion 1.x model with safetensors weights."""
-    if not (folder / "model_index.json").is_file():
-        raise ModelUnreadable("It has no model_index.json: put a model in the diffusers layout here, or one .safetensors file.")
+def check(folder: Path) -> FamilyFacts:
+    """The family of a folder. Raises ModelUnreadable unless it is a model of one with safetensors weights."""
+    facts = family(folder)
     index = read_json(folder / "model_index.json")
-    if index.get("_class_name") not in _PIPELINES:
-        raise ModelUnreadable(f"It is a {str(index.get('_class_name'))[:60]}; this worker serves the Stable Diffusion 1.x family.")
-    for part, allowed in PARTS.items():
+    for part, allowed in facts.parts.items():
         named = index.get(part)
+        if part == "motion_adapter" and class_of(index, "unet") == "UNetMotionModel":
+            continue
         if not (isinstance(named, list) and len(named) == 2 and named[1] in allowed):
             raise ModelUnreadable(f"model_index.json: {part} must be one of {', '.join(allowed)}.")
-    check_unet(read_json(folder / "unet" / "config.json"))
-    for part in _WEIGHTS:
-        for path in weight_files(folder, part):
-            weights_file.read_header(path)
+        if not part.startswith("tokenizer"):
+            for path in weight_files(folder, part):
+                weights_file.read_header(path)
+    check_denoiser(facts, read_json(folder / facts.denoiser / "config.json"))
+    return facts
 
 
-def check_unet(config: dict[str, Any]) -> None:
-    """Raise ModelUnreadable for a denoiser that needs more than latents, time and text."""
-    if config.get("in_channels", 4) != config.get("out_channels", 4):
-        raise ModelUnreadable("It is an inpainting or edit model; this worker serves text to image only.")
-    for field in (
-        "addition_embed_type",
-        "class_embed_type",
-        "num_class_embeds",
-        "encoder_hid_dim_type",
-        "time_cond_proj_dim",
-    ):
-        if config.get(field) is not None:
-            raise ModelUnreadable(f"Its denoiser needs {field}, which the Stable Diffusion 1.x family does not have.")
+def family(folder: Path) -> FamilyFacts:
+    """The family that a folder's model_index.json names. Raises ModelUnreadable."""
+    if not (folder / "model_index.json").is_file():
+        raise ModelUnreadable("It has no model_index.json: put a model in the diffusers layout here, or one .safetensors file.")
+    pipeline = read_json(folder / "model_index.json").get("_class_name")
+    facts = registry.BY_PIPELINE.get(pipeline) if isinstance(pipeline, str) else None
+    if facts is None:
+        served = ", ".join(sorted(registry.BY_PIPELINE))
+        raise ModelUnreadable(f"It is a {str(pipeline)[:60]}; this worker serves {served}.")
+    return facts
+
+
+def class_of(index: Mapping[str, Any], part: str) -> str:
+    """The class that an index names for a part, or an empty string."""
+    named = index.get(part)
+    return str(named[1]) if isinstance(named, list) and len(named) == 2 else ""
+
+
+def check_denoiser(facts: FamilyFacts, config: Mapping[str, Any]) -> None:
+    """Raise ModelUnreadable for a denoiser that needs more than its family gives."""
+    for field, needed in facts.denoiser_needs.items():
+        if config.get(field) != needed:
+            what = f"needs {field}, which the family {facts.name} does not have" if needed is None else f"has no {field} {needed}"
+            raise ModelUnreadable(f"Its denoiser {what}.")
+
+
+def _stem(part: str) -> str:
+    return "model" if part.startswith("text_encoder") else "diffusion_pytorch_model"
 
 
 def variant(folder: Path, part: str) -> str | None:
     """None for full weights, ``fp16`` where only those are there. Raises ModelUnreadable where there are none."""
-    stem = _WEIGHTS[part]
+    stem = _stem(part)
     for found in (None, "fp16"):
         infix = f".{found}" if found else ""
         names = (f"{stem}{infix}.safetensors", f"{stem}.safetensors.index{infix}.json")
@@ -73,26 +84,33 @@ def variant(folder: Path, part: str) -> str | None:
 
 def weight_files(folder: Path, part: str) -> list[Path]:
     """The safetensors files that a part is loaded from."""
-    stem, found = _WEIGHTS[part], variant(folder, part)
+    stem, found = _stem(part), variant(folder, part)
     infix = f".{found}" if found else ""
     single = folder / part / f"{stem}{infix}.safetensors"
     return [single] if single.is_file() else sorted((folder / part).glob(f"{stem}*-of-*.safetensors"))
 
 
-def shape(folder: Path) -> ModelShape:
+def shape(folder: Path, facts: FamilyFacts = registry.SD15) -> ModelShape:
     """The sizes that a folder's configuration implies. Raises ModelUnreadable where it makes no sense."""
-    unet, vae = read_json(folder / "unet" / "config.json"), read_json(folder / "vae" / "config.json")
+    denoiser, vae = read_json(folder / facts.denoiser / "config.json"), read_json(folder / "vae" / "config.json")
     try:
         cell = _pixels_per_cell(vae)
-        levels = len(unet["block_out_channels"])
-        size = unet["sample_size"]
-        height, width = (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
-        return _shape(folder, cell, cell * 2 ** (levels - 1), width * cell, height * cell, int(unet.get("in_channels", 4)))
+        width, height = _default_size(denoiser, facts, cell)
+        multiple = cell * facts.patch
+        if facts.denoiser == "unet":
+            multiple = cell * 2 ** (len(denoiser["block_out_channels"]) - 1)
+        return _shape(folder, facts, denoiser, vae, cell=cell, multiple=multiple, width=width, height=height)
     except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise ModelUnreadable(f"Its unet or vae config.json lacks or mistakes a size: {error!r}.") from error
+        raise ModelUnreadable(f"Its {facts.denoiser} or vae config.json lacks or mistakes a size: {error!r}.") from error
 
 
-def _pixels_per_cell(vae: dict[str, Any]) -> int:
+def _default_size(denoiser: Mapping[str, Any], facts: FamilyFacts, cell: int) -> tuple[int, int]:
+    size = denoiser["sample_size"] if facts.denoiser == "unet" else denoiser.get("sample_size") or facts.default_cells
+    height, width = (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
+    return width * cell, height * cell
+
+
+def _pixels_per_cell(vae: Mapping[str, Any]) -> int:
     """AutoencoderTiny's ``block_out_channels`` says nothing of its size; its upsampling blocks do."""
     if vae.get("_class_name") == "AutoencoderTiny":
         ups = len(vae["decoder_block_out_channels"]) - 1
@@ -100,10 +118,22 @@ def _pixels_per_cell(vae: dict[str, Any]) -> int:
     return 2 ** (len(vae["block_out_channels"]) - 1)
 
 
-def _shape(folder: Path, cell: int, multiple: int, width: int, height: int, channels: int) -> ModelShape:
+def _shape(
+    folder: Path,
+    facts: FamilyFacts,
+    denoiser: Mapping[str, Any],
+    vae: Mapping[str, Any],
+    *,
+    cell: int,
+    multiple: int,
+    width: int,
+    height: int,
+) -> ModelShape:
     if not (0 < multiple <= 512 and multiple <= min(width, height) and max(width, height) <= _SIDE_LIMIT):
         raise ModelUnreadable(f"Its configuration implies pictures of {width}x{height} in steps of {multiple}.")
     own = read_json(folder / "scheduler" / "scheduler_config.json").get("_class_name", "")
+    clip = facts.name == "animatediff"
+    steps, guidance = _defaults(facts, denoiser)
     return ModelShape(
         default_width=width,
         default_height=height,
@@ -112,9 +142,38 @@ def _shape(folder: Path, cell: int, multiple: int, width: int, height: int, chan
         side_min=max(multiple, min(width, height) // 2 // multiple * multiple),
         side_max=min(_SIDE_LIMIT, 2 * max(width, height)),
         max_pixels=4 * width * height,
-        latent_channels=channels,
-        scheduler=schedulers.name_of(own) or "ddim",
+        latent_channels=int(vae.get("latent_channels", 4)),
+        scheduler=schedulers.name_of(own, facts.name) or schedulers.plain(facts.name),
+        schedulers=schedulers.names(facts.name),
+        kinds=_kinds(folder, facts, denoiser, vae),
+        default_frames=_FRAMES if clip else 0,
+        frames_max=_frames_max(folder, denoiser) if clip else 0,
+        default_steps=steps,
+        default_guidance=guidance,
     )
+
+
+def _kinds(folder: Path, facts: FamilyFacts, denoiser: Mapping[str, Any], vae: Mapping[str, Any]) -> tuple[str, ...]:
+    channels = int(denoiser.get("in_channels", 4))
+    pipeline = str(read_json(folder / "model_index.json").get("_class_name"))
+    kinds = registry.kinds_of(facts, pipeline, channels=channels, latent_channels=int(vae.get("latent_channels", 4)))
+    if kinds is None:
+        raise ModelUnreadable(f"Its denoiser reads {channels} channels, which is neither a picture nor a picture with a mask.")
+    return kinds
+
+
+def _defaults(facts: FamilyFacts, denoiser: Mapping[str, Any]) -> tuple[int, float]:
+    """Steps and guidance. A Flux that was distilled to need no guidance was distilled to need few steps, too."""
+    if facts.name == "flux" and not denoiser.get("guidance_embeds", False):
+        return 4, 0.0
+    return facts.default_steps, facts.default_guidance
+
+
+def _frames_max(folder: Path, denoiser: Mapping[str, Any]) -> int:
+    """The motion modules know so many places in time."""
+    if "motion_max_seq_length" in denoiser:
+        return int(denoiser["motion_max_seq_length"])
+    return int(read_json(folder / "motion_adapter" / "config.json")["motion_max_seq_length"])
 
 
 def read_json(path: Path) -> dict[str, Any]:

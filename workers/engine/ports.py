@@ -29,6 +29,10 @@ class Backend(Protocol):
         """What it is, with its memory now."""
         ...
 
+    def enter_thread(self) -> None:
+        """Called first on each thread that computes."""
+        ...
+
     def load(self, source: ModelSource) -> Family:
         """Load a model. Raises ModelUnreadable. Called on the loader's thread."""
         ...

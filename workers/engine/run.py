@@ -140,8 +140,21 @@ Tell = Callable[[Report], None]
 
 
 @dataclass(kw_only=True, eq=False)
+class Row:
+    """One picture of a run: what takes a place in the passes."""
+
+    run: Run
+    #: With the row's own seed.
+    spec: RunSpec
+    #: The family's own: latents, generator, scheduler copy, embeddings. None until it is prepared, and when it is done.
+    state: Any = None
+    steps_done: int = 0
+    picture: MadePicture | None = None
+
+
+@dataclass(kw_only=True, eq=False)
 class Run:
-    """One request under way. Only the engine thread touches it, except `cancel`, which anybody may set."""
+    """One request under way. Only the engine thread touches it, except `cancel`, which anybody may set, and `finish`."""
 
     key: str
     spec: RunSpec
@@ -150,8 +163,7 @@ class Run:
     give_up_at: float | None = None
     arrived_at: float = 0.0
     cancel: threading.Event = field(default_factory=threading.Event)
-    #: The family's own: latents, generator, scheduler copy, embeddings. None while the run waits.
-    state: Any = None
+    rows: list[Row] = field(default_factory=list)
     passes: int = 0
     #: Other runs in the last forward pass, and in the fullest.
     company: int = 0
@@ -160,6 +172,27 @@ class Run:
     step_seconds: float | None = None
     stepped_at: float | None = None
     previewed_at: float | None = None
+    #: The newest that a preview can be made of; None while none waits to be made.
+    glimpse: Any = None
+    notes: tuple[str, ...] = ()
+    _ended: bool = False
+    _ending: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        self.rows = [Row(run=self, spec=self.spec.row(index)) for index in range(self.spec.count)]
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether its end was told."""
+        return self._ended
+
+    def finish(self, report: Made | Broken | Stopped) -> None:
+        """Tell its end, unless one was told: developing and leaving happen on two threads."""
+        with self._ending:
+            if self._ended:
+                return
+            self._ended = True
+        self.tell(report)
 
     def shared_a_pass(self, others: int) -> None:
         """Note one forward pass in the company of `others`."""
@@ -173,3 +206,10 @@ class Run:
             latest = now - self.stepped_at
             self.step_seconds = latest if self.step_seconds is None else 0.6 * self.step_seconds + 0.4 * latest
         self.stepped_at = now
+
+    @property
+    def progress(self) -> Progress:
+        """Where it stands: as far as its slowest row."""
+        done, total = min(row.steps_done for row in self.rows), self.spec.steps
+        eta = None if self.step_seconds is None else self.step_seconds * (total - done)
+        return Progress(step=done, total_steps=total, eta_seconds=eta, in_company_of=self.company)

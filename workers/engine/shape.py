@@ -17,5 +17,15 @@ class ModelShape:
     side_max: int
     max_pixels: int
     latent_channels: int
-    #: The name of the model's own noise schedule in `schedulers`, or ``ddim`` where its own is not safe in company.
+    #: The name of the model's own noise schedule in `schedulers`, or the family's plain one where its own is not safe
+    #: in company; and all that a request may name.
     scheduler: str
+    schedulers: tuple[str, ...] = ()
+    #: The kinds of order that it takes.
+    kinds: tuple[str, ...] = ("text_to_image",)
+    #: Frames of a clip: where a request names none, and the most. 0 where it makes no clips.
+    default_frames: int = 0
+    frames_max: int = 0
+    #: What the family does where the operator's card is silent.
+    default_steps: int = 25
+    default_guidance: float = 7.5
