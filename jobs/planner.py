@@ -4,12 +4,17 @@ Round robin between people: whoever was served longest ago leads, and a batch is
 key. Nobody rides along a second time while somebody who may be served now has not had a first turn in this round.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from itertools import groupby
 
 from jobs.batch import BatchKey
+from jobs.fairness import Changes, PoolId
+from jobs.heads import Cursor
 from jobs.job import ACTIVE_MAX, JobId, UserId
+from jobs.line import ActiveJob, Line
+from jobs.line import WaitingJob as Waiting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +52,26 @@ class WorkerView:
     """The keys of what it runs: joiners must fit, since one model is in memory at a time."""
     busy_alone: bool = False
     """A job runs there that must not have company."""
+    running_rows: int = 0
+    """Rows of the passes it runs now."""
+    loaded: frozenset[str] = frozenset()
+    """Models that need no swap."""
+    step_level: frozenset[str] = frozenset()
+    """Models whose passes take rows in between two steps; the others batch whole requests, whose every setting must agree."""
+    best_rows: Mapping[str, int] = field(default_factory=dict)
+    """By model, the largest pass that it was measured to gain from."""
+    swap: Mapping[str, float] = field(default_factory=dict)
+    """By model, the handicap of having to load it, in seconds; others have the rules' own."""
+    speed: float = 1.0
+
+    def pass_key(self, key: BatchKey) -> BatchKey:
+        """What must agree to share a pass with such a job here."""
+        return replace(key, detail="") if key.model in self.step_level else key
+
+    def rows_max(self, key: BatchKey, limits: Mapping[tuple[str, BatchKey], int]) -> int:
+        """Rows of the largest pass with such a job."""
+        known = (self.best_rows.get(key.model), limits.get((self.name, replace(key, detail=""))))
+        return min([self.room + self.running_rows, *(rows for rows in known if rows is not None)])
 
 
 def turns(snapshot: QueueSnapshot) -> list[WaitingJob]:
@@ -119,3 +144,250 @@ def people_before(snapshot: QueueSnapshot, job_id: JobId) -> tuple[int, int] | N
             return place, len(before - {job.user_id})
         before.add(job.user_id)
     return None
+
+
+# -- the planner over the line ----------------------------------------------------------------------------------------------
+
+
+class Reason(StrEnum):
+    """Why this job was chosen."""
+
+    FAIR = "fair"
+    """It has the least account."""
+    WARM = "warm"
+    """Its model is loaded, and it stands within the window."""
+    LANE = "lane"
+    """Its lane goes first, and it stands within the window."""
+    AGED = "aged"
+    """It waited so long that no preference held it back any more."""
+    RIDER = "rider"
+    """It shares the leader's pass."""
+    JOINER = "joiner"
+    """It shares a pass that runs already."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedLease:
+    """A choice and its grounds, so that it can be replayed. ``low`` is the least account that waits for the worker."""
+
+    job: Waiting
+    worker: str
+    reason: Reason
+    low: float
+    v: float
+    handicap: float
+    charged: Mapping[PoolId, float]
+    predicted: float
+
+    @property
+    def active(self) -> ActiveJob:
+        """The job as the line holds it once this is stored."""
+        return ActiveJob(
+            id=self.job.id,
+            user_id=self.job.user_id,
+            key=self.job.key,
+            worker=self.worker,
+            charged=self.charged,
+            predicted=self.predicted,
+            exclude=self.job.exclude,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Leases in the order in which they were chosen, and every row that must be stored with them."""
+
+    leases: tuple[PlannedLease, ...] = ()
+    changes: Changes = field(default_factory=Changes)
+    forced_at: Mapping[str, float] = field(default_factory=dict)
+
+
+def make_plan(line: Line, *workers: WorkerView) -> Plan:
+    """What these workers should take now, the fastest first.
+
+    Changes nothing: :func:`commit` does, once the plan is stored. Leases of one plan are charged one by one.
+    """
+    draft = _Draft(line)
+    for worker in sorted(workers, key=lambda worker: -worker.speed):
+        if worker.running:
+            draft.join(worker)
+        elif worker.room > 0:
+            draft.lead(worker)
+    draft.close()
+    return Plan(leases=tuple(draft.leases), changes=line.books.changes().then(draft.books.changes()), forced_at=draft.forced_at)
+
+
+def commit(line: Line, plan: Plan) -> None:
+    """The plan is stored: the line takes it over."""
+    line.commit(plan.changes, [lease.active for lease in plan.leases], plan.forced_at)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Head:
+    """Somebody's first job for a worker, where they stand, and what that worker would rather not."""
+
+    job: Waiting
+    need: str
+    v: float
+    swap: float = 0.0
+    lane: float = 0.0
+    window: float = 0.0
+
+    @property
+    def handicap(self) -> float:
+        return min(self.window, self.swap + self.lane)
+
+    @property
+    def score(self) -> tuple[float, int]:
+        """Ties go to the older request."""
+        return self.v + self.handicap, self.job.place
+
+
+class _Draft:
+    """One planning: the books on trial, and what was taken so far."""
+
+    def __init__(self, line: Line) -> None:
+        self._line = line
+        self._rules = line.rules
+        self.books = line.books.draft()
+        self.leases: list[PlannedLease] = []
+        self.forced_at: dict[str, float] = {}
+        self._taken: dict[UserId, set[JobId]] = {}
+        self._cursors: dict[tuple[str, str | BatchKey], Cursor | None] = {}
+
+    def close(self) -> None:
+        """Put back what was read."""
+        for cursor in self._cursors.values():
+            if cursor is not None:
+                cursor.close()
+
+    def lead(self, worker: WorkerView) -> None:
+        """An idle worker: a leader, and whoever may share its pass."""
+        fronts = self._fronts(worker)
+        if not fronts:
+            return
+        low = self._follow(worker, fronts)
+        leader = min(fronts, key=lambda head: head.score)
+        reason = _reason(leader, fronts)
+        aged = self._aged(worker, fronts)
+        if aged is not None and aged is not leader and aged.v < leader.score[0]:
+            leader, reason = aged, Reason.AGED
+            self.forced_at[worker.name] = self._line.now
+        self._lease(leader, worker, reason, low)
+        if not leader.job.alone:
+            room = worker.rows_max(leader.job.key, self._line.limits) - leader.job.rows
+            self._fill(worker, leader.job.key, low, room, Reason.RIDER)
+
+    def join(self, worker: WorkerView) -> None:
+        """A running pass that takes rows in between two steps: whoever may share it."""
+        key = worker.running[0]
+        if worker.busy_alone or worker.room < 1 or key.model not in worker.step_level:
+            return
+        fronts = self._fronts(worker)
+        if fronts:
+            room = min(worker.room, worker.rows_max(key, self._line.limits) - worker.running_rows)
+            self._fill(worker, key, self._follow(worker, fronts), room, Reason.JOINER)
+
+    def _fronts(self, worker: WorkerView) -> list[_Head]:
+        """The least account of each need and lane that this worker could serve."""
+        found: list[_Head] = []
+        for need, lane in self._line.fronts_of(worker.name):
+            head = self._least((need, lane), lambda user, need=need, lane=lane: self._line.first(user, need, lane, self._gone(user)))
+            if head is not None:
+                found.append(self._weigh(head, worker))
+        return found
+
+    def _weigh(self, head: _Head, worker: WorkerView) -> _Head:
+        model = head.job.key.model
+        swap = 0.0 if model in worker.loaded else worker.swap.get(model, self._rules.swap)
+        return replace(head, swap=swap, lane=self._rules.lane(head.job.lane), window=self._rules.window)
+
+    def _follow(self, worker: WorkerView, fronts: Sequence[_Head]) -> float:
+        """L, the least account that waits for this worker; the clocks of its pools come up to it."""
+        low = min(head.v for head in fronts)
+        for pool in self._line.pools_of(worker.name):
+            self.books.follow(pool, low)
+        return low
+
+    def _aged(self, worker: WorkerView, fronts: Sequence[_Head]) -> _Head | None:
+        """The least account among those at the front who waited too long; only so often on each worker."""
+        now, rules = self._line.now, self._rules
+        last = self.forced_at.get(worker.name, self._line.forced_at.get(worker.name))
+        if last is not None and now - last < rules.forced_every:
+            return None
+        old = [head for head in fronts if now - self._line.waited_since(head.job) >= rules.old_after]
+        return min(old, key=lambda head: (head.v, head.job.place), default=None)
+
+    def _fill(self, worker: WorkerView, key: BatchKey, low: float, room: int, reason: Reason) -> None:
+        """Least accounts first, none further than the riders' window above the least that waits for the worker."""
+        shared = worker.pass_key(key)
+        misfits: set[UserId] = set()
+        while room > 0:
+            heads = [head for need in self._line.needs_of(worker.name, key.model) if (head := self._rider(need, shared, misfits))]
+            rider = min(heads, key=lambda head: (head.v, head.job.place), default=None)
+            if rider is None or rider.v > low + self._rules.rider_window or len(misfits) > _MISFITS_MAX:
+                return
+            if rider.job.rows > room:
+                misfits.add(rider.job.user_id)
+                continue
+            self._lease(rider, worker, reason, low)
+            room -= rider.job.rows
+
+    def _rider(self, need: str, key: BatchKey, misfits: set[UserId]) -> _Head | None:
+        def first(user: UserId) -> Waiting | None:
+            return None if user in misfits else self._line.first_of_key(user, need, key, self._gone(user))
+
+        return self._least((need, key), first, misfits)
+
+    def _least(
+        self, name: tuple[str, str | BatchKey], first: Callable[[UserId], Waiting | None], passed: set[UserId] | None = None
+    ) -> _Head | None:
+        """The lowest account in that heap as this draft has it: whoever was leased to already has another one here."""
+        need = name[0]
+        if name not in self._cursors:
+            self._cursors[name] = self._line.cursor(*name)
+        cursor, users = self._cursors[name], [user for user in self._taken if self._has_slot(user)]
+        while cursor is not None and (entry := cursor.peek()) is not None:
+            if entry.user_id not in self._taken and entry.user_id not in (passed or ()):
+                users.append(entry.user_id)
+                break
+            cursor.skip()
+        pool = self._line.pool_of(need)
+        heads = [_Head(job=job, need=need, v=self.books.v(user, pool)) for user in users if pool and (job := first(user))]
+        return min(heads, key=lambda head: (head.v, head.job.place), default=None)
+
+    def _gone(self, user: UserId) -> set[JobId]:
+        return self._taken.get(user, set())
+
+    def _has_slot(self, user: UserId) -> bool:
+        return self._line.person(user).active + len(self._gone(user)) < self._rules.active_max
+
+    def _lease(self, head: _Head, worker: WorkerView, reason: Reason, low: float) -> None:
+        job, pool = head.job, self._line.pool_of(head.need)
+        assert pool is not None
+        cost = min(job.cost, self._rules.cost_max)
+        charged = self.books.lease(job.user_id, pool, self._line.person(job.user_id).weight, cost)
+        self._taken.setdefault(job.user_id, set()).add(job.id)
+        self.leases.append(
+            PlannedLease(
+                job=job,
+                worker=worker.name,
+                reason=reason,
+                low=low,
+                v=head.v,
+                handicap=head.handicap,
+                charged=charged,
+                predicted=cost,
+            )
+        )
+
+
+_MISFITS_MAX = 8
+"""People passed over in one pass because their pictures do not fit its room any more."""
+
+
+def _reason(leader: _Head, fronts: Sequence[_Head]) -> Reason:
+    least = min(fronts, key=lambda head: (head.v, head.handicap, head.job.place))
+    if leader.v <= least.v:
+        return Reason.FAIR
+    return Reason.WARM if leader.swap < least.swap else Reason.LANE
