@@ -20,7 +20,9 @@ from bot.settings import Settings
 from database.engine import Database, open_database
 from database.errors import DatabaseError
 from database.fleet_memory import FleetMemory
+from database.inputs import InputMemory
 from database.job_store import SqlJobStore
+from database.member_store import SqlMemberStore
 from database.migrate import migrate
 from database.outbox import SqlOutbox
 from database.picture_store import FilePictureStore
@@ -36,6 +38,7 @@ from jobs.dispatcher import Dispatcher
 from jobs.errors import StoreUnavailable
 from jobs.estimate import Estimator
 from jobs.feed import Feed
+from jobs.intake import Intake
 from jobs.ports import Worker
 from jobs.words import explain
 from workers.drivers.engine import EngineWorker
@@ -106,6 +109,7 @@ def _lab(settings: Settings, database: Database, workers: Sequence[Worker]) -> L
         new_id=new_job_id,
         draw_seed=draw_seed,
         waiting_limit=settings.waiting_limit,
+        intake=Intake(inspector=PictureInspector(), pictures=pictures, inputs=InputMemory(database)),
     )
     return Lab(database=database, store=store, outbox=SqlOutbox(database), pictures=pictures, feed=feed, desk=desk, pool=pool)
 
@@ -198,6 +202,8 @@ async def _serve_discord(lab: Lab, settings: Settings, token: str, stop: asyncio
             fleet=lab.pool,
             feed=lab.feed,
             clock=SystemClock(),
+            members=SqlMemberStore(lab.database),
+            inspector=PictureInspector(),
         ),
         DoorOptions(
             guild_id=settings.allowed_guild_id,

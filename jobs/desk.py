@@ -8,7 +8,8 @@ from jobs.errors import InvalidRequest, JobNotFound
 from jobs.estimate import Estimator, Eta
 from jobs.events import JobCancelled, JobCancelRequested, JobProgressed, JobQueued
 from jobs.feed import Feed
-from jobs.job import ACTIVE_MAX, Job, JobId, JobState, Place, UserId
+from jobs.intake import Intake
+from jobs.job import ACTIVE_MAX, InputPicture, Job, JobId, JobState, Place, UserId
 from jobs.offer import ModelOffer
 from jobs.planner import QueueSnapshot, people_before, turns
 from jobs.ports import Fleet, JobStore, NewJob
@@ -48,6 +49,7 @@ class Desk:
         new_id: Callable[[], JobId],
         draw_seed: Callable[[], int],
         waiting_limit: int = 20,
+        intake: Intake | None = None,
     ) -> None:
         self._store = store
         self._fleet = fleet
@@ -56,6 +58,7 @@ class Desk:
         self._new_id = new_id
         self._draw_seed = draw_seed
         self._waiting_limit = waiting_limit
+        self._intake = intake
 
     async def submit(
         self,
@@ -116,6 +119,15 @@ class Desk:
                 raise InvalidRequest("unknown_lora", field="loras", lora=use.name, loras=sorted(known))
             if lora.family != offer.family:
                 raise InvalidRequest("wrong_lora", field="loras", lora=use.name, family=lora.family, model=offer.name)
+
+    async def take_picture(self, data: bytes, *, user_id: UserId) -> InputPicture:
+        """A person's file, checked, drawn anew and kept: its digest may then be named as ``image`` or ``mask``.
+
+        Raises InvalidRequest("invalid_picture"), StoreUnavailable.
+        """
+        if self._intake is None:
+            raise InvalidRequest("missing_input", field="image")  # a house that takes no pictures
+        return await self._intake.take(data, user_id=user_id)
 
     def check(self, request: Request) -> None:
         """Whether some model here takes ``request``, before anything is prepared for it. Raises InvalidRequest."""

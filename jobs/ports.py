@@ -74,7 +74,8 @@ class JobStore(Protocol):
     async def submit(self, new: NewJob, *, waiting_limit: int) -> tuple[Job, bool]:
         """T1. Insert, or find the job of this idempotency key (then False, and nothing is written).
 
-        Raises WaitingLimitReached("waiting_limit", waiting=, limit=), IdempotencyConflict when the key's order differs (seed aside
+        Raises WaitingLimitReached("waiting_limit", waiting=, limit=), InvalidRequest("missing_input") when the order starts from
+        a picture that is neither an input of this person nor a picture made for them, IdempotencyConflict when the key's order differs (seed aside
         when the request left it open: the comparison is by ``user_id`` and all fields of the order but the seed).
         """
         ...
@@ -239,6 +240,18 @@ class PictureStore(Protocol):
 
     async def read(self, sha256: str) -> bytes:
         """The bytes. Raises FileNotFoundError when retention removed them."""
+        ...
+
+
+class Inputs(Protocol):
+    """Whose pictures may be started from. Naming a digest is not owning it."""
+
+    async def keep(self, user_id: UserId, picture: InputPicture) -> None:
+        """This person gave this picture; its bytes are in the PictureStore. Raises StoreUnavailable."""
+        ...
+
+    async def may_use(self, user_id: UserId, sha256: str) -> bool:
+        """Whether it is an input of theirs, or a picture that was made for them. Raises StoreUnavailable."""
         ...
 
 
