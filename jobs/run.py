@@ -34,6 +34,10 @@ class Run:
 
     key: RunKey
     order: Order
+    dispatch: str = ""
+    """The same for all runs that one claim leased together: what a worker that takes whole requests puts into one pass."""
+    together: int = 1
+    """How many runs that claim leased."""
 
     @classmethod
     def of(cls, job: Job) -> Self:
