@@ -21,6 +21,7 @@ from workers.protocol import INPUT_BYTES_MAX, SIDE_MAX
 
 _BYTES_MAX = 64 * 1024 * 1024
 _INPUT_PIXELS_MAX = 40_000_000
+_CLIP_QUALITY = 90
 _FORMATS = ("PNG", "JPEG", "WEBP")
 _UNREADABLE = (
     OSError, SyntaxError, ValueError, TypeError, struct.error, Image.DecompressionBombError, Image.DecompressionBombWarning,
@@ -37,21 +38,22 @@ class PictureInspector:
         self._places = asyncio.Semaphore(at_once)
 
     async def inspect(self, made: MadePicture, order: Order) -> tuple[bytes, Picture]:
-        """Clean PNG bytes and their description. Raises BadPicture."""
+        """Clean bytes, a PNG or for a clip an animated WebP, and their description. Raises BadPicture."""
         if made.seed != order.seeds[made.index]:
             raise BadPicture("bad_picture", reason="the seed is not the one that was ordered")
+        is_clip = order.kind == "animate"
         async with self._places:
-            data = await asyncio.to_thread(redraw, made.data, order)
+            data = await asyncio.to_thread(redraw_clip if is_clip else redraw, made.data, order)
+        width, height = _size(order)
         return data, Picture(
             index=made.index,
             sha256=hashlib.sha256(data).hexdigest(),
-            content_type="image/png",
+            content_type="image/webp" if is_clip else "image/png",
             size=len(data),
-            width=order.width,
-            height=order.height,
+            width=width,
+            height=height,
             seed=made.seed,
         )
-
 
     async def take_in(self, data: bytes) -> tuple[bytes, InputPicture]:
         """A person's file, upright, in RGB, as PNG without a word of what it carried. Raises InvalidRequest."""
@@ -98,8 +100,7 @@ def redraw(data: bytes, order: Order) -> bytes:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             image = Image.open(io.BytesIO(data), formats=_FORMATS)
-            if image.size != (order.width, order.height):
-                raise BadPicture("bad_picture", reason=f"{image.size} instead of {(order.width, order.height)}")
+            _check_size(image, order)
             if image.format == "PNG" and _PNG_END not in data:
                 raise BadPicture("bad_picture", reason="the file is cut off")
             pixels = image.convert("RGB")  # decodes all of it: a truncated file fails here
@@ -108,6 +109,55 @@ def redraw(data: bytes, order: Order) -> bytes:
     out = io.BytesIO()
     pixels.save(out, "PNG", pnginfo=_record(order), optimize=False, compress_level=6)
     return out.getvalue()
+
+
+def redraw_clip(data: bytes, order: Order) -> bytes:
+    """The clip's frames as an animated WebP without what it carried. Raises BadPicture.
+
+    An MP4 is no clip here: judging one needs a video decoder, whose faults a host should not have.
+    """
+    if not 0 < len(data) <= _BYTES_MAX:
+        raise BadPicture("bad_picture", reason=f"{len(data)} bytes")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            clip = Image.open(io.BytesIO(data), formats=("WEBP",))
+            _check_size(clip, order)
+            frames, milliseconds = _frames(clip, order)
+    except _UNREADABLE as error:
+        raise BadPicture("bad_picture", reason=f"{type(error).__name__}: {error}"[:200]) from error
+    out = io.BytesIO()
+    first, *rest = frames
+    first.save(out, "WEBP", save_all=True, append_images=rest, duration=milliseconds, loop=0, quality=_CLIP_QUALITY, method=2)
+    return out.getvalue()
+
+
+def _frames(clip: Image.Image, order: Order) -> tuple[list[Image.Image], list[int]]:
+    """Frames and how long each is shown. WebP joins frames that are alike, so there may be fewer than were ordered."""
+    count = getattr(clip, "n_frames", 1)
+    if count > (order.frames or 1):
+        raise BadPicture("bad_picture", reason=f"{count} frames instead of {order.frames}")
+    frames: list[Image.Image] = []
+    milliseconds: list[int] = []
+    for number in range(count):
+        clip.seek(number)
+        frames.append(clip.convert("RGB"))
+        milliseconds.append(max(1, int(clip.info.get("duration", 0))))
+    wanted = 1000 * (order.frames or 1) / (order.fps or 8)
+    if count > 1 and not 0.8 * wanted <= sum(milliseconds) <= 1.25 * wanted:
+        raise BadPicture("bad_picture", reason=f"{sum(milliseconds)} ms instead of {wanted:.0f}")
+    return frames, milliseconds
+
+
+def _size(order: Order) -> tuple[int, int]:
+    """Of what is made: an upscale's order has the size of the picture that it starts from."""
+    larger = (order.scale or 1) if order.kind == "upscale" else 1
+    return order.width * larger, order.height * larger
+
+
+def _check_size(image: Image.Image, order: Order) -> None:
+    if image.size != _size(order):
+        raise BadPicture("bad_picture", reason=f"{image.size} instead of {_size(order)}")
 
 
 def _record(order: Order) -> PngImagePlugin.PngInfo:

@@ -23,6 +23,7 @@ def encoded(fmt: str = "PNG", size=(64, 32), mode: str = "RGB", **options) -> by
 
 def huge_header() -> bytes:
     """A PNG of some bytes that claims 30000 x 30000 pixels."""
+
     def chunk(kind: bytes, data: bytes) -> bytes:
         return len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
 
@@ -102,7 +103,51 @@ def test_where_and_how_a_photo_was_taken_does_not_survive_but_its_uprightness_do
     assert b"garden" not in clean
 
 
-@pytest.mark.parametrize("data", [b"", b"<html>", encoded()[:60], encoded("GIF"), encoded(size=(1, 3000)), encoded(size=(4, 4)), huge_header()])
+@pytest.mark.parametrize(
+    "data", [b"", b"<html>", encoded()[:60], encoded("GIF"), encoded(size=(1, 3000)), encoded(size=(4, 4)), huge_header()]
+)
 def test_files_that_are_no_picture_to_start_from_are_refused_with_a_reason(data):
     with pytest.raises(InvalidRequest, match="invalid_picture"):
         redraw_input(data)
+
+
+def clip_of(frames: int, *, fps: int = 8, size: tuple[int, int] = (64, 32), colours: int = 200) -> bytes:
+    """An animated WebP whose frames differ."""
+    out = io.BytesIO()
+    first, *rest = (Image.new("RGB", size, (colours - 9 * number, 9 * number, 80)) for number in range(frames))
+    first.save(out, "WEBP", save_all=True, append_images=rest, duration=round(1000 / fps), loop=0, exif=b"Exif\0\0secret")
+    return out.getvalue()
+
+
+CLIP = ORDER.model_copy(update={"kind": "animate", "frames": 6, "fps": 8})
+
+
+async def test_a_clip_is_drawn_anew_frame_by_frame():
+    data, picture = await PictureInspector().inspect(MadePicture(index=0, seed=CLIP.seed, data=clip_of(6)), CLIP)
+    assert picture.content_type == "image/webp"
+    with Image.open(io.BytesIO(data)) as clip:
+        assert (clip.size, clip.n_frames, clip.info.get("exif")) == ((64, 32), 6, None)
+        clip.seek(5)
+        assert abs(clip.convert("RGB").getpixel((3, 3))[0] - (200 - 45)) < 12
+    assert b"secret" not in data
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(clip_of(7), id="more frames than ordered"),
+        pytest.param(clip_of(6, fps=2), id="slower than ordered"),
+        pytest.param(clip_of(6, size=(32, 32)), id="another size"),
+        pytest.param(clip_of(6)[:-200], id="cut off"),
+        pytest.param(b"\0\0\0\x18ftypmp42" + bytes(500), id="an MP4"),
+    ],
+)
+async def test_what_is_not_the_ordered_clip_is_the_workers_fault(data):
+    with pytest.raises(BadPicture):
+        await PictureInspector().inspect(MadePicture(index=0, seed=CLIP.seed, data=data), CLIP)
+
+
+async def test_an_enlarged_picture_has_its_scale_times_the_orders_size():
+    order = ORDER.model_copy(update={"kind": "upscale", "scale": 2})
+    _, picture = await PictureInspector().inspect(MadePicture(index=0, seed=order.seed, data=encoded(size=(128, 64))), order)
+    assert (picture.width, picture.height) == (128, 64)

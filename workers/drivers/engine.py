@@ -9,7 +9,7 @@ import base64
 import binascii
 import hashlib
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -20,6 +20,7 @@ from yarl import URL
 
 from jobs import offer as jobs_offer
 from jobs.errors import BadPicture, RunForgotten, WorkerBusy, WorkerUnreachable
+from jobs.request import Order
 from jobs.run import (
     FaultKind,
     MadePicture,
@@ -49,6 +50,10 @@ class Patience:
     connect: float = 5
     answer: float = 15
     cancel: float = 20
+    send: float = 120
+    """For a picture to start from."""
+    give_up: float = 3 * 3600
+    """After which a worker ends a run by itself: one that lost its host must not compute for ever."""
     silence: float = protocol.STREAM_IDLE_SECONDS
     reconnects: int = 4
     """How often a broken stream is taken up again before the run counts as lost."""
@@ -59,9 +64,18 @@ class EngineWorker:
     """One ``darkroom worker`` behind one URL."""
 
     def __init__(
-        self, *, name: str, url: str, session: aiohttp.ClientSession, token: str | None = None, patience: Patience | None = None
+        self,
+        *,
+        name: str,
+        url: str,
+        session: aiohttp.ClientSession,
+        token: str | None = None,
+        patience: Patience | None = None,
+        inputs: Callable[[str], Awaitable[bytes]] | None = None,
     ) -> None:
+        """``inputs`` gives the bytes of a picture by its SHA-256, for workers that lack what an order starts from."""
         self._name = name
+        self._inputs = inputs
         self._url = URL(url)
         self._session = session
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
@@ -130,33 +144,43 @@ class EngineWorker:
 
     async def _put(self, run: Run) -> str | None:
         """Order the run, idempotently. A sentence when the worker says that this order cannot be done."""
-        order = run.order
-        body = protocol.RunOrder(
-            kind=order.kind,
-            model=order.model,
-            prompt=order.prompt,
-            negative=order.negative,
-            width=order.width,
-            height=order.height,
-            steps=order.steps,
-            guidance=order.guidance,
-            seed=order.seed,
-            scheduler=order.scheduler,
-            count=order.count,
-            loras=tuple(protocol.LoraUse(name=use.name, weight=use.weight) for use in order.loras),
-            image=order.image,
-            mask=order.mask,
-            strength=order.strength,
-            frames=order.frames,
-            fps=order.fps,
-            scale=order.scale,
-            params_hash=order.params_hash,
-        )
-        async with self._call("PUT", f"v1/runs/{run.key}", json=body.model_dump(mode="json", exclude_defaults=True)) as response:
+        body = _order(run.order, give_up_seconds=self._patience.give_up).model_dump(mode="json", exclude_defaults=True)
+        problem = await self._ordered(run.key, body)
+        if problem is not None and problem.code == "input_missing":
+            for sha256 in (run.order.image, run.order.mask):
+                if sha256 is not None and (refusal := await self._send_input(sha256)) is not None:
+                    return refusal
+            problem = await self._ordered(run.key, body)
+        if problem is None:
+            return None
+        if problem.code in _ELSEWHERE:
+            raise WorkerBusy("worker_busy", reason=problem.detail)
+        return problem.detail[:200]
+
+    async def _ordered(self, key: RunKey, body: dict[str, Any]) -> protocol.Problem | None:
+        """Put the order. A problem where the order is at fault, or what it starts from is not there."""
+        async with self._call("PUT", f"v1/runs/{key}", json=body) as response:
             if response.status == 422:
+                return await _problem_of(response)
+            if response.status == 409:
                 problem = await _problem_of(response)
-                if problem.code == "unknown_model":  # withdrawn since its offer: another worker may have it
-                    raise WorkerBusy("worker_busy", reason=problem.detail)
+                if problem.code == "input_missing":
+                    return problem
+                raise WorkerUnreachable("worker_unreachable", reason=f"HTTP 409: {problem.detail}"[:200])
+            await _body(response)
+            return None
+
+    async def _send_input(self, sha256: str) -> str | None:
+        """Send the picture that an order starts from. A sentence where it cannot be had, or the worker will not have it."""
+        if self._inputs is None:
+            return "The picture to start from is not at hand."
+        try:
+            data = await self._inputs(sha256)
+        except FileNotFoundError:
+            return "The picture to start from is not there any more."
+        async with self._call("PUT", f"v1/inputs/{sha256}", data=data, seconds=self._patience.send) as response:
+            if response.status in (413, 422):
+                problem = await _problem_of(response)
                 return problem.detail[:200]
             await _body(response)
             return None
@@ -199,13 +223,14 @@ class EngineWorker:
         *,
         seconds: float | None = None,
         json: Any = None,
+        data: bytes | None = None,
         limits: aiohttp.ClientTimeout | None = None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """One HTTP exchange; whatever breaks on the way is the worker being unreachable."""
         limits = limits or aiohttp.ClientTimeout(total=seconds or self._patience.answer, sock_connect=self._patience.connect)
         try:
             async with self._session.request(
-                method, self._url / path, json=json, headers=self._headers, timeout=limits, allow_redirects=False
+                method, self._url / path, json=json, data=data, headers=self._headers, timeout=limits, allow_redirects=False
             ) as response:
                 yield response
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
@@ -218,6 +243,35 @@ def _parse(kind: type[_M], body: bytes) -> _M:
     except ValidationError as error:
         reason = f"not a {kind.__name__}: {error.error_count()} faults, {body[:60]!r}"
         raise WorkerUnreachable("worker_unreachable", reason=reason) from error
+
+
+#: Refusals of one worker that another may not share: what it offered is gone from it.
+_ELSEWHERE = ("unknown_model", "unknown_lora")
+
+
+def _order(order: Order, *, give_up_seconds: float) -> protocol.RunOrder:
+    return protocol.RunOrder(
+        kind=order.kind,
+        model=order.model,
+        prompt=order.prompt,
+        negative=order.negative,
+        width=order.width,
+        height=order.height,
+        steps=order.steps,
+        guidance=order.guidance,
+        seed=order.seed,
+        scheduler=order.scheduler,
+        count=order.count,
+        loras=tuple(protocol.LoraUse(name=use.name, weight=use.weight) for use in order.loras),
+        image=order.image,
+        mask=order.mask,
+        strength=order.strength,
+        frames=order.frames,
+        fps=order.fps,
+        scale=order.scale,
+        give_up_seconds=give_up_seconds,
+        params_hash=order.params_hash,
+    )
 
 
 def _offer(model: protocol.ModelOffer) -> jobs_offer.ModelOffer:
