@@ -13,24 +13,28 @@ from discord.ext import commands
 
 from bot.cogs.admin.cog import AdminCog
 from bot.cogs.admin.scopes import CommandSync
-from bot.cogs.admin.views import ClearAllButton
+from bot.cogs.admin.views import on_admin_press
 from bot.cogs.imagine.cog import ImagineCog
 from bot.cogs.imagine.localised import CatalogueTranslator
-from bot.cogs.interactions import NETWORK_FAULTS, SeenOnce, admit, is_expected, sentence_of, tell
+from bot.cogs.intake import Intake
+from bot.cogs.interactions import NETWORK_FAULTS, SeenOnce, admit, is_expected, locale_of, sentence_of, tell
+from bot.cogs.members import Members
 from bot.cogs.photos.budget import Budget
 from bot.cogs.photos.courier import DiscordCourier
 from bot.cogs.photos.keeper import CardKeeper
 from bot.cogs.photos.memory import CardMemory
-from bot.cogs.photos.views import CancelButton
+from bot.cogs.preferring import Choices
 from bot.cogs.sessions.channels import SessionStore, Studios
 from bot.cogs.sessions.cog import SessionsCog
+from bot.cogs.switchboard import Switchboard
+from bot.cogs.taking import Taker
+from bot.cogs.verbs.cog import VerbsCog
 from bot.poster import SEND_TIMEOUT, Poster
 from jobs.desk import Desk
 from jobs.errors import DarkroomError
 from jobs.feed import Feed
 from jobs.job import Place
-from jobs.ports import Clock, Fleet, JobStore, Outbox, PictureStore
-from jobs.words import say
+from jobs.ports import Clock, Fleet, Inspector, JobStore, Outbox, PictureStore
 
 _log = logging.getLogger(__name__)
 
@@ -84,6 +88,8 @@ class DoorParts:
     fleet: Fleet
     feed: Feed
     clock: Clock
+    members: Members
+    inspector: Inspector
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,13 +114,11 @@ class KindTree(app_commands.CommandTree["DarkroomBot"]):
         """See :func:`admit`."""
         return await admit(interaction)
 
-    async def on_error(
-        self, interaction: discord.Interaction["DarkroomBot"], error: app_commands.AppCommandError, /
-    ) -> None:
+    async def on_error(self, interaction: discord.Interaction["DarkroomBot"], error: app_commands.AppCommandError, /) -> None:
         """One sentence from one table."""
         if not is_expected(error):
             _log.error("/%s failed", interaction.command and interaction.command.qualified_name, exc_info=error)
-        await tell(interaction, sentence_of(error, str(interaction.locale)))
+        await tell(interaction, sentence_of(error, locale_of(interaction)))
 
 
 class DarkroomBot(commands.Bot):
@@ -139,11 +143,12 @@ class DarkroomBot(commands.Bot):
         self.desk = parts.desk
         self.allowed_guild_id = options.guild_id
         self.seen = SeenOnce()
-        self.studios = Studios(
-            client=self, guild_id=options.guild_id, store=parts.sessions, staff_role_ids=options.staff_role_ids
-        )
+        self.studios = Studios(client=self, guild_id=options.guild_id, store=parts.sessions, staff_role_ids=options.staff_role_ids)
         self.scopes = CommandSync(tree=self.tree, guild_id=options.guild_id, memory=options.commands_file)
-        self._buttons = (CancelButton, ClearAllButton)
+        self.switchboard = Switchboard()
+        self.choices = Choices(parts.members)
+        self.taker = Taker(desk=parts.desk, studios=self.studios, choices=self.choices)
+        self.intake = Intake(client=self, inspector=parts.inspector, pictures=parts.pictures)
         self._refusal: DiscordDoorError | None = None
         self._closing = asyncio.Event()
         self._build_delivery()
@@ -245,12 +250,21 @@ class DarkroomBot(commands.Bot):
         """Build the features. Runs after each login that was refused half-way, so it must not mind a second time."""
         if not self.cogs:
             await self.tree.set_translator(CatalogueTranslator())
-            await self.add_cog(SessionsCog(self.studios, guild_id=self.allowed_guild_id))
-            await self.add_cog(ImagineCog(desk=self.desk, fleet=self.parts.fleet, studios=self.studios))
-            await self.add_cog(AdminCog(desk=self.desk, scopes=self.scopes, permits=self))
+            await self._add_features()
             self.tree.copy_global_to(guild=discord.Object(self.allowed_guild_id))
-            self.add_dynamic_items(*self._buttons)
         await self._sync_commands()
+
+    async def _add_features(self) -> None:
+        parts = self.parts
+        verbs = VerbsCog(desk=self.desk, store=parts.store, outbox=parts.outbox, fleet=parts.fleet, taker=self.taker)
+        await self.add_cog(SessionsCog(self.studios, guild_id=self.allowed_guild_id))
+        imagine = ImagineCog(fleet=parts.fleet, taker=self.taker, intake=self.intake)
+        await self.add_cog(imagine)
+        await self.add_cog(verbs)
+        await self.add_cog(AdminCog(desk=self.desk, scopes=self.scopes, permits=self))
+        self.switchboard.connect("job", verbs.on_press)
+        self.switchboard.connect("ask", imagine.on_press)
+        self.switchboard.connect("admin", on_admin_press)
 
     async def _sync_commands(self) -> None:
         try:
@@ -297,13 +311,8 @@ class DarkroomBot(commands.Bot):
             await self._sync_commands()
 
     async def on_interaction(self, interaction: discord.Interaction) -> None:
-        """Answer what no button of this version knows: the library would leave it without a word."""
-        if interaction.type not in (discord.InteractionType.component, discord.InteractionType.modal_submit):
-            return
-        custom_id = str((interaction.data or {}).get("custom_id", ""))
-        known = any(button.__discord_ui_compiled_template__.fullmatch(custom_id) for button in self._buttons)
-        if not known and await admit(interaction):
-            await tell(interaction, say("limit.expired_button", str(interaction.locale)))
+        """Presses and forms: commands have their tree."""
+        await self.switchboard.route(interaction)
 
     async def on_command_error(self, context: commands.Context[Any], exception: commands.CommandError, /) -> None:
         """Unknown words after ``!`` are other bots' business; errors of ours are told by their cog."""

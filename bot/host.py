@@ -74,12 +74,12 @@ async def open_lab(settings: Settings) -> AsyncIterator[Lab]:
         open_database(settings.ledger_url, sqlite_synchronous=settings.sqlite_synchronous) as database,
         aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session,
     ):
-        yield _lab(settings, database, _workers(settings, session))
+        yield _lab(settings, database, _workers(settings, session, _pictures(settings)))
 
 
 def _lab(settings: Settings, database: Database, workers: Sequence[Worker]) -> Lab:
     clock, feed, estimator = SystemClock(), Feed(), Estimator()
-    store, pictures = SqlJobStore(database), FilePictureStore(settings.storage / "pictures")
+    store, pictures = SqlJobStore(database), _pictures(settings)
     policy = Policy(lease=settings.lease_seconds, renew_every=settings.lease_seconds / 3, expire_every=settings.lease_seconds / 6)
     carrier = Carrier(
         store=store,
@@ -114,10 +114,15 @@ def _lab(settings: Settings, database: Database, workers: Sequence[Worker]) -> L
     return Lab(database=database, store=store, outbox=SqlOutbox(database), pictures=pictures, feed=feed, desk=desk, pool=pool)
 
 
-def _workers(settings: Settings, session: aiohttp.ClientSession) -> list[Worker]:
+def _pictures(settings: Settings) -> FilePictureStore:
+    return FilePictureStore(settings.storage / "pictures")
+
+
+def _workers(settings: Settings, session: aiohttp.ClientSession, pictures: FilePictureStore) -> list[Worker]:
     """A driver per URL. Its name is the URL without the scheme: stable over restarts, since leases carry it."""
     return [
-        EngineWorker(name=url.partition("://")[2], url=url, session=session, token=settings.worker_token) for url in settings.worker_urls
+        EngineWorker(name=url.partition("://")[2], url=url, session=session, token=settings.worker_token, inputs=pictures.read)
+        for url in settings.worker_urls
     ]
 
 

@@ -7,14 +7,17 @@ twice (40060): events may be delivered twice and nothing in the library filters 
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 import aiohttp
 import discord
 from discord import app_commands
 
+from bot.cogs.preferring import Choices
 from jobs.errors import DarkroomError
+from jobs.job import UserId
 from jobs.words import explain, say
 
 _log = logging.getLogger(__name__)
@@ -29,11 +32,35 @@ NETWORK_FAULTS = (discord.HTTPException, discord.RateLimited, aiohttp.ClientErro
 """What a call to Discord raises when it was refused, or when its outcome is unknown."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Reply:
+    """An answer that is more than a sentence: a card (components V2), files, or words with files. Files serve one try."""
+
+    words: str | None = None
+    card: discord.ui.LayoutView | None = None
+    files: Sequence[discord.File] = ()
+
+
+Answer = str | Reply
+
+
+def user_of(interaction: discord.Interaction) -> UserId:
+    """Who acts, as the ledger names them."""
+    return UserId(f"discord:{interaction.user.id}")
+
+
+def locale_of(interaction: discord.Interaction) -> str:
+    """The language to answer in: the one chosen in /settings, else that of the person's Discord."""
+    door = cast("Door", interaction.client)
+    return door.choices.language_of(user_of(interaction)) or str(interaction.locale)
+
+
 class Door(Protocol):
     """What interactions need of the client."""
 
     allowed_guild_id: int
     seen: "SeenOnce"
+    choices: Choices
 
 
 class SeenOnce:
@@ -59,46 +86,77 @@ async def admit(interaction: discord.Interaction) -> bool:
     if not door.seen.first_time(interaction.id):
         return False
     if interaction.guild_id == door.allowed_guild_id:
+        if interaction.type is not discord.InteractionType.autocomplete:
+            await door.choices.of(user_of(interaction))  # so that every later sentence knows the language
         return True
     if interaction.type is discord.InteractionType.autocomplete:
-        await _quietly(interaction.response.autocomplete([]))
+        await quietly(interaction.response.autocomplete([]))
     else:
         key = "limit.no_dm" if interaction.guild_id is None else "limit.other_server"
-        await tell(interaction, say(key, str(interaction.locale)))
+        await tell(interaction, say(key, locale_of(interaction)))
     return False
 
 
-async def answer_in_time(interaction: discord.Interaction, work: Coroutine[Any, Any, str]) -> None:
-    """Await ``work`` and tell its sentence; when it is slow, defer first and tell later.
+async def answer_in_time(interaction: discord.Interaction, work: Coroutine[Any, Any, Answer]) -> None:
+    """Await ``work`` and tell its answer; when it is slow, defer first and tell later.
 
     Never gives ``work`` up: a commit that was asked for is waited for, since its outcome would be unknown.
     Domain errors become their sentence; others go to the caller.
     """
     async with asyncio.TaskGroup() as group:
-        task = group.create_task(_explained(work, str(interaction.locale)))
+        task = group.create_task(_explained(work, locale_of(interaction)))
         await asyncio.wait({task}, timeout=ANSWER_BUDGET)
         if not task.done() and not interaction.response.is_done():
-            await _quietly(interaction.response.defer(ephemeral=True, thinking=True))
+            await quietly(interaction.response.defer(ephemeral=True, thinking=True))
     await tell(interaction, task.result())
 
 
-async def _explained(work: Coroutine[Any, Any, str], locale: str) -> str:
+async def _explained(work: Coroutine[Any, Any, Answer], locale: str) -> Answer:
     try:
         return await work
     except DarkroomError as error:
         return explain(error, locale)
 
 
-async def tell(interaction: discord.Interaction, sentence: str) -> None:
+async def tell(interaction: discord.Interaction, answer: Answer) -> None:
     """An ephemeral answer, by whichever way is still open. A lost one is logged: the job goes on without it."""
+    reply = Reply(words=answer) if isinstance(answer, str) else answer
     if interaction.response.is_done():
-        await _quietly(interaction.edit_original_response(content=sentence))
+        given = _given(reply)
+        await quietly(interaction.edit_original_response(**given, attachments=list(reply.files)))
     else:
-        await _quietly(interaction.response.send_message(sentence, ephemeral=True))
+        given = _given(reply)
+        if reply.files:
+            given["files"] = list(reply.files)
+        await quietly(interaction.response.send_message(**given, ephemeral=True))
 
 
-async def _quietly(call: Coroutine[Any, Any, Any]) -> None:
-    """10062 and 40060 mean it is too late or was done; the network's faults cannot be mended from here either."""
+async def turn_into(interaction: discord.Interaction, work: Coroutine[Any, Any, Reply]) -> None:
+    """Let the message of a pressed button become another card: for answers that only the presser sees, such as pages."""
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(work)
+        await asyncio.wait({task}, timeout=ANSWER_BUDGET)
+        if not task.done():
+            await quietly(interaction.response.defer())
+    reply = task.result()
+    given = {**_given(reply), "attachments": list(reply.files)}
+    if interaction.response.is_done():
+        await quietly(interaction.edit_original_response(**given))
+    else:
+        await quietly(interaction.response.edit_message(**given))
+
+
+async def open_form(interaction: discord.Interaction, form: discord.ui.Modal) -> None:
+    """Show a form. Only as the very first answer: Discord takes none after a deferral."""
+    await quietly(interaction.response.send_modal(form))
+
+
+def _given(reply: Reply) -> dict[str, Any]:
+    return {name: value for name, value in (("content", reply.words), ("view", reply.card)) if value is not None}
+
+
+async def quietly(call: Coroutine[Any, Any, Any]) -> None:
+    """Make a call whose failure changes nothing here: too late (10062), done before (40060), or the network's fault."""
     try:
         async with asyncio.timeout(CALL_TIMEOUT):
             await call
@@ -138,24 +196,3 @@ def _root(error: BaseException) -> BaseException:
             error = error.exceptions[0]
         else:
             return error
-
-
-class KindItem(discord.ui.DynamicItem[discord.ui.Button[Any]], template=r"(?!)"):
-    """A button that admits like a command does, and that answers even when it fails. Subclasses write :meth:`act`."""
-
-    async def interaction_check(self, interaction: discord.Interaction, /) -> bool:
-        """Only the allowed server, only once."""
-        return await admit(interaction)
-
-    async def callback(self, interaction: discord.Interaction) -> None:
-        """Act, and tell the sentence of whatever went wrong: the library would only log it."""
-        try:
-            await self.act(interaction)
-        except Exception as error:  # noqa: BLE001  the boundary of one press; nobody above answers the person
-            if not is_expected(error):
-                _log.exception("a button failed: %s", self.custom_id)
-            await tell(interaction, sentence_of(error, str(interaction.locale)))
-
-    async def act(self, interaction: discord.Interaction) -> None:
-        """What the button does."""
-        raise NotImplementedError

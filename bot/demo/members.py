@@ -45,9 +45,7 @@ class Wish:
         return self.verdict is not None and self.verdict.tells_apart and not self.faults
 
 
-async def ask_and_wait(
-    discord: RehearsalClient, channel_id: str, wish: Wish, changed: Callable[[], None], *, patience: float
-) -> None:
+async def ask_and_wait(discord: RehearsalClient, channel_id: str, wish: Wish, changed: Callable[[], None], *, patience: float) -> None:
     """``/imagine``, then wait for the picture in the private channel and read it back from its pixels."""
     started = time.monotonic()
     try:

@@ -79,9 +79,7 @@ async def _start(stack: AsyncExitStack, console: Console, folder: Path) -> _Lab:
     token, info = secrets.token_urlsafe(24), folder / "rehearsal.json"
     worker_env = {"DARKROOM_WORKER_TOKEN": token, "OMP_NUM_THREADS": "2"}
     run = stack.enter_async_context
-    worker = await run(
-        child("the worker", "bot.cli", "worker", "--port", str(worker_port), log=logs / "worker.log", env=worker_env)
-    )
+    worker = await run(child("the worker", "bot.cli", "worker", "--port", str(worker_port), log=logs / "worker.log", env=worker_env))
     staged = ("--port", str(stage), "--seed-guild", "demo", "--bot-name", "darkroom", "--info-file", str(info))
     rehearsal = await run(child("the rehearsal", "rehearsal", *staged, log=logs / "rehearsal.log", env={}))
     told = await _until(console, "starting the rehearsal", [rehearsal, worker], lambda: _read_info(info))

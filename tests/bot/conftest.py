@@ -17,6 +17,7 @@ from bot.client import DarkroomBot, DoorOptions, DoorParts
 from bot.clock import SystemClock
 from bot.discord_address import apply_discord_address
 from database.engine import open_database
+from database.member_store import SqlMemberStore
 from database.session_store import SqlSessionStore
 from jobs.carrier import Policy
 from rehearsal import app
@@ -26,6 +27,7 @@ from tests.databases import sqlite_url
 from tests.fake_worker import FakeWorker
 from tests.integration.conftest import Lab, open_lab
 from workers.drivers.engine import Patience
+from workers.inspection import PictureInspector
 
 PATIENT = {"seed": "demo", "interaction_deadline": 12.0}
 """A busy machine must not fail tests: bot, rehearsal and worker share one loop here. Real deadlines are measured elsewhere."""
@@ -45,6 +47,7 @@ class Scene:
     worker: FakeWorker
     lab: Lab
     sessions: SqlSessionStore
+    members: SqlMemberStore
     bot: DarkroomBot
     guild_id: int
     welcome: str
@@ -153,7 +156,7 @@ async def scene_at(
         async with asyncio.timeout(5):
             while not lab.pool.online():
                 await asyncio.sleep(0.01)
-        sessions = SqlSessionStore(database)
+        sessions, members = SqlSessionStore(database), SqlMemberStore(database)
         apply_discord_address(server.url, server.token)
         state = await play.state()
         guild = state["guilds"][0]
@@ -162,7 +165,7 @@ async def scene_at(
         async def start_bot(**more: Any) -> DarkroomBot:
             parts = DoorParts(
                 desk=lab.desk, store=lab.store, outbox=lab.outbox, pictures=lab.pictures, sessions=sessions,
-                fleet=lab.pool, feed=lab.feed, clock=SystemClock(),
+                fleet=lab.pool, feed=lab.feed, clock=SystemClock(), members=members, inspector=PictureInspector(),
             )  # fmt: skip
             options = DoorOptions(guild_id=int(guild["id"]), commands_file=folder / "commands.json", **(door or {}), **more)
             bot, stop = DarkroomBot(parts, options), asyncio.Event()
@@ -187,7 +190,7 @@ async def scene_at(
             return scene
 
         scene = Scene(
-            server=server, play=play, worker=fake, lab=lab, sessions=sessions, bot=await start_bot(),
+            server=server, play=play, worker=fake, lab=lab, sessions=sessions, members=members, bot=await start_bot(),
             guild_id=int(guild["id"]),
             welcome=next(c["id"] for c in guild["channels"] if c["name"] == "welcome"),
             users={user["username"]: user["id"] for user in state["users"]}, restart=restart, stop=stop_bot,

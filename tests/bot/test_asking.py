@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from bot.cogs.imagine.ask import read_request, sizes_of
+from bot.cogs.imagine.ask import Typed, read_loras, read_request, sizes_of
 from jobs.errors import InvalidRequest
 from jobs.offer import ModelOffer
 from tests.bot.conftest import OpenScene, Scene
@@ -14,8 +14,7 @@ HOUSE = ModelOffer.model_validate(OFFER)
 
 
 def read(**wish):
-    values = {"prompt": "a fox", "model": None, "size": None, "steps": None, "seed": None}
-    return read_request(**(values | wish), offers={"house": HOUSE}, usual="house")
+    return read_request(Typed(**({"prompt": "a fox"} | wish)), offers={"house": HOUSE}, usual="house")
 
 
 @pytest.mark.parametrize(
@@ -34,6 +33,19 @@ def read(**wish):
         ({"seed": "-1"}, "invalid_seed"),
         ({"seed": "²"}, "invalid_seed"),
         ({"model": "x" * 200}, "unknown_model"),
+        ({"count": 0}, "invalid_count"),
+        ({"count": 11}, "invalid_count"),
+        ({"guidance": -1.0}, "invalid_guidance"),
+        ({"guidance": 1e9}, "invalid_guidance"),
+        ({"aspect": "wide"}, "invalid_aspect"),
+        ({"aspect": "0:1"}, "invalid_aspect"),
+        ({"lora": "noir:9"}, "invalid_lora"),
+        ({"lora": "noir:-1"}, "invalid_lora"),
+        ({"lora": "noir:."}, "invalid_lora"),
+        ({"lora": ":0.5"}, "invalid_lora"),
+        ({"lora": "noir, noir:0.5"}, "lora_twice"),
+        ({"lora": ", ".join(f"l{n}" for n in range(9))}, "invalid_loras"),
+        ({"negative": "x" * 5000}, "prompt_too_long"),
     ],
 )
 def test_what_cannot_be_taken_is_named(wish, code):
@@ -46,6 +58,28 @@ def test_sizes_and_seeds_are_read_as_people_write_them():
     request = read(size=" 128 × 96 ", seed=" 9223372036854775807 ", steps=7)
     assert (request.width, request.height, request.seed, request.steps) == (128, 96, 2**63 - 1, 7)
     assert (read(size="", seed=" ").width, read(seed="").seed) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "mix"),
+    [
+        ("film-grain:0.8, name2:0.4", [("film-grain", 0.8), ("name2", 0.4)]),
+        ("a:0,4, b:1", [("a", 0.4), ("b", 1.0)]),
+        ("noir", [("noir", 1.0)]),
+        (" noir : 2 ;a:b:0.5", [("noir", 2.0), ("a:b", 0.5)]),
+        ("", []),
+        (None, []),
+    ],
+)
+def test_loras_are_read_as_people_write_them(text, mix):
+    assert [(use["name"], use["weight"]) for use in read_loras(text)] == mix
+
+
+def test_an_aspect_keeps_the_models_area_and_a_size_beats_it():
+    portrait = read(aspect="2:3")
+    assert portrait.width < portrait.height
+    assert abs(portrait.width * portrait.height - 128 * 128) < 128 * 64
+    assert read(aspect="2:3", size="96x96").width == 96
 
 
 def test_suggested_sizes_fit_the_model():
@@ -145,7 +179,8 @@ async def test_models_and_sizes_are_suggested(scene: Scene):
 
 
 async def test_the_command_is_named_in_spanish_too(scene: Scene):
-    (command,) = (await scene.play.state("bruno"))["commands"]
+    command = next(c for c in (await scene.play.state("bruno"))["commands"] if c["name"] == "imagine")
     assert command["name_localizations"]["es-ES"] == "imagina"
-    assert {option["name"] for option in command["options"]} == {"prompt", "model", "size", "steps", "seed"}
+    names = ["prompt", "model", "lora", "negative", "aspect", "size", "steps", "guidance", "seed", "count", "advanced"]
+    assert [option["name"] for option in command["options"]] == names
     assert command["options"][0]["name_localizations"]["es-419"] == "texto"

@@ -42,7 +42,7 @@ async def test_the_owner_cancels_a_running_job_and_the_card_says_so(scene: Scene
     closed = await scene.card_of("ada", "Cancelled.")
     assert closed["id"] == card["id"]
     assert "You stopped it at step" in texts(closed)
-    assert buttons(closed) == []
+    assert buttons(closed) == [f"job:{(await job_of(scene, 'ada')).id}:again:0"]
     assert len(await scene.messages_of("ada")) == 1
 
 

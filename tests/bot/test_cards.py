@@ -1,10 +1,11 @@
 """What cards say, in both languages, within their limits, whatever the prompt is made of."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
-from bot.cogs.photos import cards
+from bot.cogs.photos import cards, result
 from bot.cogs.photos.cards import Outlook
 from bot.cogs.photos.memory import CardMemory, fingerprint, marker_of, preview_type
 from bot.cogs.photos.text import cut, shown
@@ -14,6 +15,7 @@ from jobs.events import JobProgressed
 from jobs.feed import Feed
 from jobs.job import Failure, JobState
 from jobs.ports import DeliveryKind
+from jobs.request import LoraUse
 from tests.bot.asking import NOW, done, job, status
 from tests.bot.conftest import buttons, gallery, parts_of, texts
 
@@ -41,7 +43,7 @@ def every_card(locale: str, prompt: str) -> list[dict]:
         Outlook(status=status(done(locale=locale, prompt=prompt))),
     ]
     shown_cards = [message(cards.card(outlook, marker=5)) for outlook in outlooks]
-    return [*shown_cards, message(cards.picture(done(locale=locale, prompt=prompt), ["x.png"], marker=5))]
+    return [*shown_cards, message(result.result(done(locale=locale, prompt=prompt), [result.Print(name="x.png", picture=done().pictures[0])], marker=5))]
 
 
 @pytest.mark.parametrize("locale", ["en-US", "es-419"])
@@ -122,12 +124,45 @@ def test_a_done_card_shrinks_to_one_line():
 
 
 def test_the_picture_message_has_facts_and_an_alternative_text():
-    made = message(cards.picture(done(prompt="a fox"), ["abc.png"], marker=5))
+    made = message(result.result(done(prompt="a fox"), [result.Print(name="abc.png", picture=done().pictures[0])], marker=5))
     assert "seed 7 · house" in texts(made)
     assert "128×96 · 20 steps · 6.2 s · shared with 3" in texts(made)
     (part,) = [part for part in parts_of(made) if part["type"] == 12]
     assert part["items"][0]["description"] == "a fox. Photo, 128 by 96."
-    assert buttons(made) == []
+    verbs = [custom_id.split(":")[2] for custom_id in buttons(made)]
+    assert verbs == ["reroll", "vary", "upscale", "edit", "animate", "remix", "use", "publish", "details", "delete"]
+    assert all(custom_id.startswith(f"job:{done().id}:") and custom_id.endswith(":1") for custom_id in buttons(made))
+
+
+def several(count: int = 10, **changes):
+    first = done(**changes)
+    pictures = tuple(replace(first.pictures[0], index=n, seed=2**63 - 11 + n) for n in range(count))
+    loras = tuple(LoraUse(name="x" * 99 + str(n), weight=0.85) for n in range(8))
+    return replace(first, pictures=pictures, order=first.order.model_copy(update={"count": count, "loras": loras}))
+
+
+@pytest.mark.parametrize("locale", ["en-US", "es-419"])
+def test_ten_pictures_fit_one_message_with_a_select_and_an_alternative_text_each(locale):
+    job_ = several(locale=locale, prompt=WORST)
+    prints = [result.Print(name=f"x-{p.index}.png", picture=p) for p in job_.pictures]
+    made = message(result.result(job_, prints, marker=5, extras=result.Extras(origin="https://x", notes=["small"] * 2)))
+    assert len(parts_of(made)) <= 20
+    assert len(texts(made)) <= 1200
+    (shown_gallery,) = [part for part in parts_of(made) if part["type"] == 12]
+    alts = [item["description"] for item in shown_gallery["items"]]
+    assert len(set(alts)) == 10
+    assert all(len(alt) <= 1024 for alt in alts)
+    (select,) = [part for part in parts_of(made) if part["type"] == 3]
+    assert [option["value"] for option in select["options"]] == [str(n) for n in range(1, 11)]
+    assert all(custom_id.endswith(":0") for custom_id in buttons(made))
+    assert "0.85" in texts(made)
+
+
+def test_seconds_are_told_for_each_picture_and_the_parent_is_linked():
+    job_ = several(2, prompt="a fox")
+    made = message(result.result(job_, [], marker=5, extras=result.Extras(origin="https://discord.com/channels/1/2/3")))
+    assert "3.1 s each" in texts(made)
+    assert "[an earlier photo](https://discord.com/channels/1/2/3)" in texts(made)
 
 
 def test_prompts_are_shown_on_one_line_cut_at_a_word_and_escaped():

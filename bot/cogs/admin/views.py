@@ -1,11 +1,12 @@
 """The button that confirms `clearall`."""
 
-import re
-from typing import Any, Protocol, Self, cast
+from typing import Protocol, cast
 
 import discord
 
-from bot.cogs.interactions import KindItem, answer_in_time
+from bot.cogs.interactions import answer_in_time
+from bot.cogs.parts import BAD, Address, button
+from bot.cogs.switchboard import Press
 from jobs.desk import Desk
 from jobs.words import say
 
@@ -20,38 +21,17 @@ class AdminDoor(Protocol):
         ...
 
 
-class ClearAllButton(KindItem, template=r"admin:(?P<asker>\d{1,20}):clearall:0"):
-    """Cancels all that waits, for whoever asked and may still do so."""
+async def on_admin_press(press: Press) -> None:
+    """Judge the presser anew: roles may have changed since the question."""
+    await answer_in_time(press.interaction, _clear(cast("AdminDoor", press.interaction.client), press))
 
-    def __init__(self, asker_id: int, locale: str | None) -> None:
-        super().__init__(
-            discord.ui.Button(
-                style=discord.ButtonStyle.danger,
-                label=say("admin.clear_button", locale),
-                custom_id=f"admin:{asker_id}:clearall:0",
-            )
-        )
-        self._asker_id = asker_id
 
-    @classmethod
-    async def from_custom_id(
-        cls, interaction: discord.Interaction, item: discord.ui.Item[Any], match: re.Match[str], /
-    ) -> Self:
-        """The button of a question that may be older than this process."""
-        return cls(int(match["asker"]), str(interaction.locale))
-
-    async def act(self, interaction: discord.Interaction) -> None:
-        """Judge the presser anew: roles may have changed since the question."""
-        door = cast("AdminDoor", interaction.client)
-        await answer_in_time(interaction, self._clear(door, interaction))
-
-    async def _clear(self, door: AdminDoor, interaction: discord.Interaction) -> str:
-        locale = str(interaction.locale)
-        if interaction.user.id != self._asker_id:
-            return say("limit.not_yours", locale)
-        if not door.may_administer(interaction.user):
-            return say("limit.not_allowed", locale)
-        return cleared(await door.desk.clear_waiting(), locale)
+async def _clear(door: AdminDoor, press: Press) -> str:
+    if str(press.interaction.user.id) != press.address.subject:
+        return say("limit.not_yours", press.locale)
+    if not door.may_administer(press.interaction.user):
+        return say("limit.not_allowed", press.locale)
+    return cleared(await door.desk.clear_waiting(), press.locale)
 
 
 def cleared(count: int, locale: str | None) -> str:
@@ -61,6 +41,13 @@ def cleared(count: int, locale: str | None) -> str:
 
 def question(asker_id: int, locale: str | None) -> discord.ui.View:
     """The confirmation's one button."""
-    view = discord.ui.View(timeout=None)
-    view.add_item(ClearAllButton(asker_id, locale))
+    view = _Question(timeout=None)
+    view.add_item(button(Address(area="admin", subject=str(asker_id), verb="clearall"), "admin.clear_button", locale, style=BAD))
     return view
+
+
+class _Question(discord.ui.View):
+    """Looks finished to the library, so that it is never stored."""
+
+    def is_finished(self) -> bool:
+        return True

@@ -10,16 +10,13 @@ from typing import Any
 import discord
 from discord import ui
 
-from bot.cogs.photos.text import plain, shown
-from bot.cogs.photos.views import CancelButton
+from bot.cogs.parts import GREY, LAMP, MAIN, RED, Address, Card, button, panel, row
+from bot.cogs.photos.facts import loras_of, size_of, steps_of
+from bot.cogs.photos.text import shown
 from jobs.desk import JobStatus
 from jobs.errors import DarkroomError
-from jobs.job import Job, JobState, Making, person
+from jobs.job import Job, JobId, JobState
 from jobs.words import duration, explain, say
-
-GREY, LAMP, RED = 0x87776C, 0xFFB347, 0xFF9C90
-ALT_MAX = 1024
-"""Characters of an alternative text that Discord takes."""
 
 CAUSE_MAX = 200
 
@@ -36,9 +33,13 @@ class Outlook:
     """A sentence that takes the place of the cause, such as "gpu1 went away…"."""
     preview: str | None = None
     """File name of an attached preview."""
+    line: str | None = None
+    """What the persona says of it; None says the house's own sentence."""
+    company: int = 0
+    """Other requests in the same pass, as far as this host knows."""
 
 
-def card(outlook: Outlook, *, marker: int) -> ui.LayoutView:
+def card(outlook: Outlook, *, marker: int) -> Card:
     """The card of a job in whatever state it is. ``marker`` (31 bits) finds the message again after a lost answer."""
     job = outlook.status.job
     locale = _locale(job)
@@ -48,50 +49,32 @@ def card(outlook: Outlook, *, marker: int) -> ui.LayoutView:
         case JobState.RUNNING:
             parts = _running(outlook, locale)
         case JobState.DONE:
-            return _layout(ui.TextDisplay(_done_line(job, locale), id=marker))
+            return Card(ui.TextDisplay(_done_line(job, locale), id=marker))
         case JobState.CANCELLED:
-            parts = [ui.TextDisplay(_cancelled_text(outlook.status, locale))]
+            parts = [ui.TextDisplay(_cancelled_text(outlook.status, locale)), row(_verb(job, "again", "verb.again", locale))]
         case JobState.FAILED | JobState.EXPIRED | JobState.QUARANTINED:
-            parts = [ui.TextDisplay(_failed_text(job, locale)), ui.TextDisplay(say("fail.kept", locale))]
-    return _layout(ui.Container(*parts, accent_colour=_accent(job.state), id=marker))
+            parts = _failed(outlook, locale)
+    return panel(*parts, colour=_accent(job.state), marker=marker)
 
 
-def picture(job: Job, files: list[str], *, marker: int, smaller: bool = False) -> ui.LayoutView:
-    """The message that brings the pictures: new, so that it notifies, and calling nobody but its owner."""
-    locale = _locale(job)
-    order = job.order
-    title = f"**{say('done.title', locale, n=len(files))}** <@{person(job.user_id)}>"
-    alt = say("alt.picture", locale, prompt=plain(order.prompt, limit=900), w=order.width, h=order.height)[:ALT_MAX]
-    gallery = [discord.MediaGalleryItem(f"attachment://{name}", description=alt) for name in files]
-    parts: list[ui.Item[Any]] = [
-        ui.TextDisplay(title),
-        ui.MediaGallery(*gallery),
-        ui.TextDisplay(f"> {shown(order.prompt)}"),
-        ui.TextDisplay(_facts(job, locale)),
+def _verb(job: Job, verb: str, word: str, locale: str | None, *, style: discord.ButtonStyle | None = None) -> ui.Button[Any]:
+    address = Address(area="job", subject=job.id, verb=verb)
+    return button(address, word, locale, style=style) if style else button(address, word, locale)
+
+
+def cancel_address(job_id: JobId) -> Address:
+    """The id of a card's Cancel."""
+    return Address(area="job", subject=job_id, verb="cancel")
+
+
+def _failed(outlook: Outlook, locale: str | None) -> list[ui.Item[Any]]:
+    job = outlook.status.job
+    retry = _verb(job, "retry", "verb.retry", locale, style=MAIN)
+    return [
+        ui.TextDisplay(_failed_text(outlook, locale)),
+        ui.TextDisplay(say("fail.kept", locale)),
+        row(retry, _verb(job, "details", "act.details", locale)),
     ]
-    if smaller:
-        parts.append(ui.TextDisplay(say("photo.smaller", locale)))
-    return _layout(ui.Container(*parts, id=marker))
-
-
-def failure(job: Job, *, marker: int) -> ui.LayoutView:
-    """The short line that calls the owner when no picture comes."""
-    text = say("photo.failed_short", _locale(job), person=f"<@{person(job.user_id)}>")
-    return _layout(ui.TextDisplay(text, id=marker))
-
-
-def lost_picture(job: Job, *, marker: int) -> ui.LayoutView:
-    """The line for a picture whose file retention took before it could be posted."""
-    text = say("photo.gone", _locale(job), seed=job.order.seed)
-    return _layout(ui.TextDisplay(f"{text} <@{person(job.user_id)}>", id=marker))
-
-
-def _layout(*items: ui.Item[Any]) -> ui.LayoutView:
-    # No time-out: the buttons are dynamic items, and a view that times out would leave a task behind for each card.
-    view = ui.LayoutView(timeout=None)
-    for item in items:
-        view.add_item(item)
-    return view
 
 
 def _locale(job: Job) -> str | None:
@@ -107,11 +90,10 @@ def _accent(state: JobState) -> int:
 def _waiting(outlook: Outlook, locale: str | None) -> list[ui.Item[Any]]:
     job = outlook.status.job
     order = job.order
-    size = f"{order.width}×{order.height}"
-    about = say("photo.order", locale, model=shown(order.model, limit=100), size=size, n=order.steps)
+    about = " · ".join([shown(order.model, limit=100), *loras_of(order, locale), size_of(order), steps_of(order, locale)])
     lines = [_ready_line(outlook, locale), outlook.note or _cause(outlook.status, locale)]
     middle = "\n".join(line for line in lines if line)
-    title = f"**{say('card.title', locale)}**\n{_place_line(outlook.status, locale)}"
+    title = f"{_title(outlook, locale)}\n{_place_line(outlook.status, locale)}"
     parts: list[ui.Item[Any]] = [ui.TextDisplay(title)]
     if middle:
         parts.append(ui.TextDisplay(middle))
@@ -122,14 +104,9 @@ def _waiting(outlook: Outlook, locale: str | None) -> list[ui.Item[Any]]:
 def _running(outlook: Outlook, locale: str | None) -> list[ui.Item[Any]]:
     job = outlook.status.job
     order = job.order
-    about = say(
-        "photo.order_running",
-        locale,
-        model=shown(order.model, limit=100),
-        size=f"{order.width}×{order.height}",
-        gpu=shown(_gpu(outlook.status), limit=60),
-    )
-    parts: list[ui.Item[Any]] = [ui.TextDisplay(f"**{say('card.title', locale)}**\n{_step_line(outlook, locale)}")]
+    gpu = shown(_gpu(outlook.status), limit=60)
+    about = " · ".join([shown(order.model, limit=100), *loras_of(order, locale), size_of(order), gpu])
+    parts: list[ui.Item[Any]] = [ui.TextDisplay(f"{_title(outlook, locale)}\n{_step_line(outlook, locale)}")]
     if outlook.preview:
         parts.append(ui.MediaGallery(_preview_item(outlook, locale)))
     ready = _ready_line(outlook, locale)
@@ -139,13 +116,15 @@ def _running(outlook: Outlook, locale: str | None) -> list[ui.Item[Any]]:
     return parts + _cancel_row(job, locale)
 
 
+def _title(outlook: Outlook, locale: str | None) -> str:
+    return f"**{outlook.line or say('card.title', locale)}**"
+
+
 def _cancel_row(job: Job, locale: str | None) -> list[ui.Item[Any]]:
     # Once it was asked for, another press could only say so again.
     if job.cancel_requested:
         return []
-    row: ui.ActionRow[Any] = ui.ActionRow()
-    row.add_item(CancelButton(job.id, locale))
-    return [row]
+    return [row(button(cancel_address(job.id), "verb.cancel", locale))]
 
 
 def _place_line(status: JobStatus, locale: str | None) -> str:
@@ -167,6 +146,8 @@ def _step_line(outlook: Outlook, locale: str | None) -> str:
     if progress.step >= progress.total_steps:
         return say("run.finishing", locale)
     line = say("run.step", locale, n=f"**{progress.step}**", total=progress.total_steps)
+    if outlook.company:
+        line += f", {say('run.shared', locale, n=outlook.company)}"
     # Without a preview the meter of glyphs shows how far it is; beside one it would only be spelled out by readers.
     return line if outlook.preview else f"{line}  {_meter(progress.step, progress.total_steps)}"
 
@@ -179,9 +160,7 @@ def _meter(step: int, total: int) -> str:
 def _preview_item(outlook: Outlook, locale: str | None) -> discord.MediaGalleryItem:
     progress = outlook.status.progress
     n, total = (progress.step, progress.total_steps) if progress else (0, 0)
-    return discord.MediaGalleryItem(
-        f"attachment://{outlook.preview}", description=say("alt.preview", locale, n=n, total=total)
-    )
+    return discord.MediaGalleryItem(f"attachment://{outlook.preview}", description=say("alt.preview", locale, n=n, total=total))
 
 
 def _ready_line(outlook: Outlook, locale: str | None) -> str:
@@ -219,17 +198,6 @@ def _took(job: Job) -> float:
     return max(0.0, (job.finished_at - job.created_at).total_seconds())
 
 
-def _facts(job: Job, locale: str | None) -> str:
-    order, making = job.order, job.making or Making(worker="", seconds=0.0)
-    seed = job.pictures[0].seed if job.pictures else order.seed
-    size = f"{order.width}×{order.height}"
-    first = say("photo.facts", locale, seed=seed, model=shown(order.model, limit=100))
-    second = say("photo.made", locale, size=size, n=order.steps, time=f"{making.seconds:.1f} s")
-    if making.shared_with:
-        second += f" · {say('photo.shared', locale, n=making.shared_with)}"
-    return f"-# {first}\n-# {second}"
-
-
 def _cancelled_text(status: JobStatus, locale: str | None) -> str:
     progress = status.progress
     if progress is not None:
@@ -237,8 +205,9 @@ def _cancelled_text(status: JobStatus, locale: str | None) -> str:
     return f"**{say('photo.stopped' if status.job.started_at else 'cancel.queued', locale)}**"
 
 
-def _failed_text(job: Job, locale: str | None) -> str:
-    title = f"**{say('fail.title', locale)}**"
+def _failed_text(outlook: Outlook, locale: str | None) -> str:
+    job = outlook.status.job
+    title = f"**{outlook.line or say('fail.title', locale)}**"
     if job.failure is None:
         return title
     cause = explain(DarkroomError(job.failure.code, **job.failure.details), locale)

@@ -16,13 +16,14 @@ from typing import Any
 import discord
 
 from bot.cogs.interactions import NETWORK_FAULTS
-from bot.cogs.photos import cards
+from bot.cogs.photos import cards, result
 from bot.cogs.photos.budget import Budget
 from bot.cogs.photos.memory import CardMemory, Sight, marker_of
 from bot.cogs.photos.shrink import shrink
 from bot.poster import Hopeless, Outcome, Posted, TryLater
 from jobs.job import Job, Place, person
 from jobs.ports import Delivery, DeliveryKind, JobStore, Outbox, PictureStore
+from jobs.words import say
 
 _log = logging.getLogger(__name__)
 
@@ -127,7 +128,7 @@ class DiscordCourier:
         except FileNotFoundError:
             originals = []
         if not originals:
-            message = await self._send(delivery, cards.lost_picture(job, marker=_marker(delivery)), [], mentions=_owner(job))
+            message = await self._send(delivery, result.lost_picture(job, marker=_marker(delivery)), [], mentions=_owner(job))
             return Posted(message_id=str(message.id))
         try:
             message = await self._send_picture(delivery, job, originals, limit=self._file_limit(delivery.place))
@@ -138,18 +139,15 @@ class DiscordCourier:
             message = await self._send_picture(delivery, job, originals, limit=SURE_LIMIT)
         return Posted(message_id=str(message.id))
 
-    async def _send_picture(
-        self, delivery: Delivery, job: Job, originals: list[bytes], *, limit: int
-    ) -> discord.Message:
+    async def _send_picture(self, delivery: Delivery, job: Job, originals: list[bytes], *, limit: int) -> discord.Message:
         smaller = any(len(data) > limit for data in originals)
         if smaller:  # encoding takes a second of CPU: not on the loop
             originals = [await asyncio.to_thread(shrink, data, limit) for data in originals]
         ending = "jpg" if smaller else "png"
-        files = [
-            discord.File(io.BytesIO(data), filename=_file_name(delivery, index, ending))
-            for index, data in enumerate(originals)
-        ]
-        view = cards.picture(job, [file.filename for file in files], marker=_marker(delivery), smaller=smaller)
+        files = [discord.File(io.BytesIO(data), filename=_file_name(delivery, index, ending)) for index, data in enumerate(originals)]
+        prints = [result.Print(name=file.filename, picture=picture) for file, picture in zip(files, job.pictures, strict=True)]
+        notes = [say("photo.smaller", delivery.place.locale)] if smaller else []
+        view = result.result(job, prints, marker=_marker(delivery), extras=result.Extras(notes=notes))
         return await self._send(delivery, view, files, mentions=_owner(job))
 
     async def _post_failure(self, delivery: Delivery, job: Job, card_id: int | None) -> Outcome:
@@ -161,7 +159,7 @@ class DiscordCourier:
                 guild_id=int(delivery.place.guild_id),
                 fail_if_not_exists=False,
             )
-        view = cards.failure(job, marker=_marker(delivery))
+        view = result.failure(job, marker=_marker(delivery))
         message = await self._send(delivery, view, [], mentions=_owner(job), **options)
         return Posted(message_id=str(message.id))
 
@@ -249,16 +247,17 @@ def is_marked(message: discord.Message, delivery: Delivery) -> bool:
     """Whether a message of ours is this delivery: by its file's name, or by its first component's id."""
     if any(getattr(component, "id", None) == _marker(delivery) for component in message.components):
         return True
-    return any(f"/{delivery.id}." in item.media.url for item in _gallery_items(message.components))
+    return any(f"/{delivery.id}." in item.media.url for item in gallery_items(message.components))
 
 
-def _gallery_items(components: Any) -> list[discord.MediaGalleryItem]:
+def gallery_items(components: Any) -> list[discord.MediaGalleryItem]:
+    """What a message's galleries show, in order."""
     items: list[discord.MediaGalleryItem] = []
     for component in components:
         if isinstance(component, discord.MediaGalleryComponent):
             items.extend(component.items)
         elif isinstance(component, discord.Container):
-            items.extend(_gallery_items(component.children))
+            items.extend(gallery_items(component.children))
     return items
 
 

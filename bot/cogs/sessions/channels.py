@@ -56,9 +56,7 @@ class SessionStore(Protocol):
 class Studios:
     """The private channels of one guild. Works from the gateway's cache; only making one asks Discord anything."""
 
-    def __init__(
-        self, *, client: discord.Client, guild_id: int, store: SessionStore, staff_role_ids: Collection[int] = ()
-    ) -> None:
+    def __init__(self, *, client: discord.Client, guild_id: int, store: SessionStore, staff_role_ids: Collection[int] = ()) -> None:
         self._client = client
         self._guild_id = guild_id
         self._store = store
@@ -156,9 +154,7 @@ class Studios:
             return await self._after_doubt(guild, person, locale, error)
         return await self._accept(guild, channel, person.id)
 
-    async def _after_doubt(
-        self, guild: discord.Guild, person: discord.abc.User, locale: str | None, error: Exception
-    ) -> int:
+    async def _after_doubt(self, guild: discord.Guild, person: discord.abc.User, locale: str | None, error: Exception) -> int:
         """The create may have happened: look before creating again, and create again once."""
         _log.warning("the answer to making a studio was lost (%s); looking for it", type(error).__name__)
         async with asyncio.timeout(MAKE_TIMEOUT):
