@@ -15,3 +15,8 @@ def weights_folder() -> Path:
 def loras_folder() -> Path:
     """The folder of the shipped LoRAs, `<name>.safetensors` (peft names) and `<name>.kohya.safetensors`."""
     return Path(__file__).resolve().parent / "loras"
+
+
+def motion_folder() -> Path:
+    """The folder of the shipped motion adapter, ready for `MotionAdapter.from_pretrained`."""
+    return Path(__file__).resolve().parent / "motion_weights"

@@ -97,9 +97,7 @@ def judge(image: Image.Image, prompt: str) -> Verdict:
     """Hold a picture against a prompt of the grammar (English or Spanish); raises PromptNotUnderstoodError."""
     wanted = parse(prompt)
     if wanted is None:
-        raise PromptNotUnderstoodError(
-            f"not a scene of the house: {prompt[:80]!r}; ask for example for 'a red star on a cyan background'"
-        )
+        raise PromptNotUnderstoodError(f"not a scene of the house: {prompt[:80]!r}; ask for example for 'a red star on a cyan background'")
     return compare(read(image), wanted)
 
 
@@ -131,8 +129,8 @@ def _agreement(got: ReadThing, want: Thing) -> float:
     return 3 * (got.colour == want.colour) + 3 * (got.place == want.place) + 2 * (got.shape == want.shape) + near
 
 
-def read(image: Image.Image) -> ReadScene:
-    """Read a picture of any size (a side of 48 pixels or more) into a scene."""
+def read(image: Image.Image, *, hollow: bool = False) -> ReadScene:
+    """Read a picture of any size (a side of 48 pixels or more) into a scene; `hollow` if its shapes are outlines."""
     pixels = np.asarray(image.convert("RGB"), dtype=np.float32)
     border = np.concatenate([pixels[:2].reshape(-1, 3), pixels[-2:].reshape(-1, 3),
                              pixels[:, :2].reshape(-1, 3), pixels[:, -2:].reshape(-1, 3)])  # fmt: skip
@@ -140,18 +138,20 @@ def read(image: Image.Image) -> ReadScene:
     background, sure = nearest(ground)
     distance = np.abs(pixels - ground).sum(axis=2)
     spots = find_spots(distance > FOREGROUND, SMALLEST * distance.size)
-    things = tuple(_read_thing(pixels, distance, spot) for spot in spots)
+    things = tuple(_read_thing(pixels, distance, spot, hollow) for spot in spots)
     confidence = min([sure, *(thing.confidence for thing in things)]) if things else 0.0
     return ReadScene(background=background, things=things, confidence=confidence)
 
 
-def _read_thing(pixels: NDArray[np.float32], distance: NDArray[np.float32], spot: Spot) -> ReadThing:
+def _read_thing(
+    pixels: NDArray[np.float32], distance: NDArray[np.float32], spot: Spot, hollow: bool
+) -> ReadThing:  # fmt: skip
     rows, columns = spot.box
     inside, far = spot.mask, distance[rows, columns]
     colour, colour_sure = nearest(_core_colour(pixels[rows, columns][inside], far[inside]))
     # half its own contrast: where a blurred edge lies must not depend on how strong the colours differ
     half = inside & (far > np.quantile(far[inside], 0.7) / 2)
-    shape, shape_sure = classify(half)
+    shape, shape_sure = classify(half, hollow=hollow)
     ys, xs = np.nonzero(half)
     height, width = distance.shape
     x = (columns.start + (xs.min() + xs.max() + 1) / 2) / width
@@ -172,12 +172,16 @@ def _place(x: float, y: float) -> str:
 _NAMED = (*PLACES,)
 
 
-def classify(mask: NDArray[np.bool_]) -> tuple[str, float]:
-    """The shape of a mask (height x width) by its overlap with the eight templates, and the margin (0 to 1)."""
+def classify(mask: NDArray[np.bool_], *, hollow: bool = False) -> tuple[str, float]:
+    """The shape of a mask (height x width) by its overlap with the templates, and the margin (0 to 1).
+
+    Hollow shapes are held against hollow templates, among which a ring is a circle.
+    """
     ys, xs = np.nonzero(mask)
     cropped = mask[ys.min() : ys.max() + 1, xs.min() : xs.max() + 1]
     seen = _fitted(cropped)
-    scores = {name: _overlap(seen, template_of(name)) for name in SHAPE_NAMES}
+    names = [name for name in SHAPE_NAMES if not (hollow and name == "ring")]
+    scores = {name: _overlap(seen, template_of(name, hollow=hollow)) for name in names}
     best, second = sorted(scores, key=lambda name: scores[name], reverse=True)[:2]
     return best, min(1.0, (scores[best] - scores[second]) * 4)
 
@@ -196,11 +200,11 @@ def _overlap(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
     return float(np.minimum(first, second).sum() / np.maximum(first, second).sum())
 
 
-def template_of(name: str) -> NDArray[np.float32]:
+def template_of(name: str, *, hollow: bool = False) -> NDArray[np.float32]:
     """The template of a shape; drawn once."""
-    if name not in _TEMPLATES:
-        _TEMPLATES[name] = template(name, TEMPLATE)
-    return _TEMPLATES[name]
+    if (name, hollow) not in _TEMPLATES:
+        _TEMPLATES[name, hollow] = template(name, TEMPLATE, hollow=hollow)
+    return _TEMPLATES[name, hollow]
 
 
-_TEMPLATES: dict[str, NDArray[np.float32]] = {}
+_TEMPLATES: dict[tuple[str, bool], NDArray[np.float32]] = {}

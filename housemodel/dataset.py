@@ -40,9 +40,7 @@ def make_scenes(count: int, seed: int) -> Scenes:
         coarse[i] = picture.reshape(COARSE, 4, COARSE, 4, 3).mean(axis=(1, 3))
         covered = np.abs(picture - picture[:1, :1]).sum(axis=2) > 0.3
         cells[i, 0] = covered.reshape(8, 8, 8, 8).any(axis=(1, 3))
-    return Scenes(
-        scenes=scenes, latents=torch.from_numpy(haar(coarse)), weights=torch.from_numpy(1 + OBJECT_WEIGHT * cells)
-    )
+    return Scenes(scenes=scenes, latents=torch.from_numpy(haar(coarse)), weights=torch.from_numpy(1 + OBJECT_WEIGHT * cells))
 
 
 def haar(coarse: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -60,9 +58,7 @@ def language(rng: np.random.Generator) -> Language:
     return "es" if float(rng.random()) < SPANISH else "en"
 
 
-def write_captions(
-    scenes: list[Scene], rng: np.random.Generator, empty: float, change: Callable[[str], str] | None = None
-) -> list[str]:
+def write_captions(scenes: list[Scene], rng: np.random.Generator, empty: float, change: Callable[[str], str] | None = None) -> list[str]:
     """Fresh captions for scenes, a share of them empty for classifier-free guidance."""
     said = ["" if float(rng.random()) < empty else caption(scene, rng, language(rng)) for scene in scenes]
     return [change(text) if change else text for text in said]

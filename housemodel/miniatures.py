@@ -41,10 +41,12 @@ def _clip_tokenizer() -> Any:
 
 
 def _t5_tokenizer() -> Any:
-    from transformers import T5TokenizerFast
+    import transformers
 
     pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", -10.0), *((f"▁{word}", -2.0) for word in _WORDS), ("▁", -3.0)]
-    return T5TokenizerFast(vocab=pieces, extra_ids=0)
+    # transformers 5 makes this name at run time
+    make: Any = getattr(transformers, "T5TokenizerFast")  # noqa: B009  # the stubs do not know it
+    return make(vocab=pieces, extra_ids=0)
 
 
 def _t5(width: int, size: int) -> Any:
@@ -56,7 +58,8 @@ def _t5(width: int, size: int) -> Any:
 def _autoencoder(channels: int, **settings: Any) -> Any:
     from diffusers import AutoencoderKL
 
-    return AutoencoderKL(
+    make: Any = AutoencoderKL  # its annotations allow one level only
+    return make(
         down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2,
         block_out_channels=(16, 32), layers_per_block=1, latent_channels=channels, norm_num_groups=8,
         sample_size=32, **settings,
@@ -69,17 +72,19 @@ def build_sdxl(folder: Path, seed: int = 0) -> Path:
 
     _seed(seed)
     tokenizer = _clip_tokenizer()
-    unet = UNet2DConditionModel(
+    make: Any = UNet2DConditionModel  # its annotations allow one level only
+    unet = make(
         sample_size=16, in_channels=4, out_channels=4, layers_per_block=1, block_out_channels=(32, 64),
         norm_num_groups=16, down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"), cross_attention_dim=64, attention_head_dim=(2, 4),
         transformer_layers_per_block=(1, 2), use_linear_projection=True, addition_embed_type="text_time",
         addition_time_embed_dim=8, projection_class_embeddings_input_dim=32 + 6 * 8,
     )  # fmt: skip
+    scheduler: Any = EulerDiscreteScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
     pipe = StableDiffusionXLPipeline(
         vae=_autoencoder(4), text_encoder=_clip(32, None, tokenizer), text_encoder_2=_clip(32, 32, tokenizer),
         tokenizer=tokenizer, tokenizer_2=tokenizer, unet=unet,
-        scheduler=EulerDiscreteScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear"),
+        scheduler=scheduler,
     )  # fmt: skip
     return _save(pipe, folder)
 
@@ -125,7 +130,7 @@ def build_z_image(folder: Path, seed: int = 0) -> Path:
 
     _seed(seed)
     symbols = {letter: i for i, letter in enumerate(bytes_to_unicode().values())}
-    tokenizer = Qwen2Tokenizer(vocab=symbols, merges=[])
+    tokenizer: Any = Qwen2Tokenizer(vocab=symbols, merges=[])
     tokenizer.chat_template = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
     transformer = ZImageTransformer2DModel(
         all_patch_size=(2,), all_f_patch_size=(1,), in_channels=4, dim=32, n_layers=1, n_refiner_layers=1, n_heads=2,

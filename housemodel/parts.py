@@ -21,13 +21,14 @@ DECODER_BLOCKS = (3, 2, 2, 1, 1)
 
 def build_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
     """Two layers, 96 wide, .3 M parameters."""
+    begins: Any = tokenizer.bos_token_id
     ends: Any = tokenizer.eos_token_id
     return CLIPTextModel(
         CLIPTextConfig(
             vocab_size=len(tokenizer), hidden_size=TEXT_WIDTH, intermediate_size=3 * TEXT_WIDTH,
             num_hidden_layers=2, num_attention_heads=4, max_position_embeddings=MOST_TOKENS,
             projection_dim=TEXT_WIDTH, hidden_act="quick_gelu",
-            bos_token_id=tokenizer.bos_token_id, eos_token_id=ends, pad_token_id=ends,
+            bos_token_id=begins, eos_token_id=ends, pad_token_id=ends,
         )
     )  # fmt: skip
 
@@ -70,7 +71,8 @@ def _begin_decoder(decoder: torch.nn.Module) -> None:
                 module.bias.zero_()
     for module in decoder.modules():
         if isinstance(module, AutoencoderTinyBlock):
-            module.conv[4].weight.mul_(0.3)
+            last: Any = module.conv[4]
+            last.weight.mul_(0.3)
 
 
 @torch.no_grad()
@@ -113,10 +115,12 @@ def assemble(
     tokenizer: CLIPTokenizer, text: CLIPTextModel, denoiser: UNet2DConditionModel, vae: AutoencoderTiny
 ) -> StableDiffusionPipeline:
     """The parts as a plain StableDiffusionPipeline without safety checker."""
-    return StableDiffusionPipeline(
+    # its annotations want an AutoencoderKL and a safety checker; any autoencoder does, and none is needed
+    make: Any = StableDiffusionPipeline
+    return make(
         vae=vae, text_encoder=text, tokenizer=tokenizer, unet=denoiser, scheduler=build_scheduler(),
         safety_checker=None, feature_extractor=None, image_encoder=None, requires_safety_checker=False,
-    )  # fmt: skip  # pyright: ignore[reportArgumentType]  # the class wants an AutoencoderKL, any autoencoder does
+    )  # fmt: skip
 
 
 def load_pipeline(folder: Path) -> StableDiffusionPipeline:

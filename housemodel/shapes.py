@@ -11,6 +11,10 @@ Point = tuple[float, float]
 SHAPE_NAMES: tuple[str, ...] = ("circle", "square", "triangle", "star", "heart", "cross", "ring", "moon")
 OVERSAMPLING = 4
 RING_HOLE = 0.55
+HOLLOW = 0.52
+"""The hole of an outlined shape, as a share of its diameter."""
+NEVER_HOLLOWED = ("ring", "moon")
+"""The ring is hollow anyway, and the crescent too thin."""
 MOON_BITE = (0.82, 0.48)
 """Radius of the circle that is taken out of the moon, and how far to the right its centre lies."""
 
@@ -74,8 +78,11 @@ def outline(shape: str) -> list[Point]:
     return [(float(x), float(y)) for x, y in scaled]
 
 
-def mask(shape: str, side: int, x: float, y: float, diameter: float) -> Image.Image:
-    """An "L" picture of side x side pixels, white where the shape covers it; x, y, diameter in shares of the side."""
+def mask(shape: str, side: int, x: float, y: float, diameter: float, *, hollow: bool = False) -> Image.Image:
+    """An "L" picture of side x side pixels, white where the shape covers it; x, y, diameter in shares of the side.
+
+    A hollow one lacks its own shape, HOLLOW times as large, in its middle (a triangle's lies below that of its box).
+    """
     canvas = Image.new("L", (side, side), 0)
     pen = ImageDraw.Draw(canvas)
     radius = diameter / 2
@@ -85,10 +92,13 @@ def mask(shape: str, side: int, x: float, y: float, diameter: float) -> Image.Im
         hole = radius * RING_HOLE
         box = [(x - hole) * side - 0.5, (y - hole) * side - 0.5, (x + hole) * side - 0.5, (y + hole) * side - 0.5]
         pen.ellipse(box, fill=0)
+    if hollow and shape not in NEVER_HOLLOWED:
+        lower = 0.07 * diameter if shape == "triangle" else 0.0
+        canvas.paste(0, mask=mask(shape, side, x, y + lower, diameter * HOLLOW))
     return canvas
 
 
-def template(shape: str, size: int) -> NDArray[np.float32]:
+def template(shape: str, size: int, *, hollow: bool = False) -> NDArray[np.float32]:
     """The shape filling a size x size square, as coverage from 0 to 1."""
-    big = mask(shape, size * 8, 0.5, 0.5, 1.0).resize((size, size), Image.Resampling.BOX)
+    big = mask(shape, size * 8, 0.5, 0.5, 1.0, hollow=hollow).resize((size, size), Image.Resampling.BOX)
     return np.asarray(big, dtype=np.float32) / np.float32(255)

@@ -6,6 +6,7 @@ Words outside the grammar fall apart into letters, so they never fail; they only
 import unicodedata
 from collections import Counter
 from itertools import pairwise
+from typing import Any
 
 from transformers import CLIPTokenizer
 
@@ -31,7 +32,8 @@ def build_tokenizer() -> CLIPTokenizer:
     letters = [table[byte] for byte in sorted(table, key=lambda byte: (not 33 <= byte < 127, byte))]
     pieces = [*letters, *(letter + END for letter in letters), *(a + b for a, b in merges), START_TEXT, END_TEXT]
     vocab = {piece: i for i, piece in enumerate(dict.fromkeys(pieces))}
-    return CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=MOST_TOKENS)
+    pairs: Any = merges  # pairs are what the class takes, whatever it says
+    return CLIPTokenizer(vocab=vocab, merges=pairs, model_max_length=MOST_TOKENS)
 
 
 def spell(word: str) -> list[str]:

@@ -99,9 +99,7 @@ def trained_autoencoder(work: Path, plan: DecoderPlan) -> AutoencoderTiny:
     return vae
 
 
-def export(
-    out: Path, tokenizer: CLIPTokenizer, text: CLIPTextModel, denoiser: UNet2DConditionModel, vae: AutoencoderTiny
-) -> None:
+def export(out: Path, tokenizer: CLIPTokenizer, text: CLIPTextModel, denoiser: UNet2DConditionModel, vae: AutoencoderTiny) -> None:
     """Write the pipeline in fp16 beside the folder, then swap it in; what the house says about the model stays."""
     beside = out.with_name(out.name + ".part")
     shutil.rmtree(beside, ignore_errors=True)

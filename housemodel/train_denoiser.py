@@ -135,9 +135,7 @@ class Course:
         torch._foreach_lerp_(old, [parameter.detach() for parameter in new], 1 - keep)
 
 
-def train_denoiser(
-    course: Course, data: Scenes, tokenizer: CLIPTokenizer, report: Callable[[int, float], None]
-) -> None:
+def train_denoiser(course: Course, data: Scenes, tokenizer: CLIPTokenizer, report: Callable[[int, float], None]) -> None:
     """Run the course to the end of its plan, saving now and then; `report` gets the step and the loss."""
     alphas = build_scheduler().alphas_cumprod
     plan = course.plan

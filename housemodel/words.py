@@ -112,9 +112,7 @@ def fold(text: str) -> str:
 def colour_words() -> dict[str, str]:
     """Every word for a colour, folded, in both languages."""
     found = {word: name for name, words in ENGLISH_COLOURS.items() for word in words}
-    found |= {
-        fold(form): name for name, words in SPANISH_COLOURS.items() for forms in words for form in forms
-    }
+    found |= {fold(form): name for name, words in SPANISH_COLOURS.items() for forms in words for form in forms}
     return found | {"aqua": "cyan", "rosado": "pink", "rosada": "pink", "rosados": "pink", "rosadas": "pink"}
 
 
