@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
 
-.PHONY: demo test quick lint bench clean
+.PHONY: demo test quick lint bench simulate mutants clean
 
 demo: $(VENV)/.demo
 	@$(BIN)/darkroom demo $(if $(ONCE),--once)
@@ -23,6 +23,14 @@ lint: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	@for name in startup discord; do $(BIN)/python -m benchmarks.$$name $(if $(QUICK),--quick) || exit 1; done
+
+# Virtual hours of people, kills, zombies and outages from seeds; a failing one prints the command that plays it again.
+simulate: $(VENV)/.dev
+	@OMP_NUM_THREADS=1 PYTHONHASHSEED=0 $(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),200) --first $(or $(FIRST),1)
+
+# Deliberate defects, each of which the proofs must find. QUICK=0 plays more seeds for each.
+mutants: $(VENV)/.dev
+	@OMP_NUM_THREADS=1 PYTHONHASHSEED=0 $(BIN)/python -m tests.mutants $(if $(filter 0,$(QUICK)),--long)
 
 $(VENV)/.demo: pyproject.toml constraints.txt deploy/install.py
 	@$(PYTHON) deploy/install.py --venv $(VENV) --extras host,worker,rehearsal
