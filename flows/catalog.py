@@ -1,19 +1,18 @@
 """Reads ``definitions/`` once; an error names the file and the field."""
 
-import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
+from flows.comfy import ComfyFlow, read_comfy_flow
+from flows.reading import FlowError, read_definition
 from jobs.offer import ModelOffer
 from jobs.request import RequestKind
 
-
-class FlowError(ValueError):
-    """A flow's definition is wrong; the sentence names the file and the field."""
+__all__ = ["Catalog", "Flow", "FlowError", "read_catalog"]
 
 
 class Flow(BaseModel):
@@ -29,9 +28,10 @@ class Flow(BaseModel):
 
 @dataclass(frozen=True, kw_only=True)
 class Catalog:
-    """Every flow, by kind."""
+    """Every flow: one by kind for all engines, and any number that tell how a ComfyUI server makes it."""
 
     flows: Mapping[str, Flow]
+    comfy: tuple[ComfyFlow, ...] = field(default=())
 
     def flow(self, kind: str) -> Flow:
         """The recipe for a kind of request. Raises KeyError."""
@@ -43,21 +43,31 @@ class Catalog:
         return {offer.name: offer for flow in self.flows.values() for offer in flow.models}
 
 
-def read_catalog(definitions: Traversable | None = None) -> Catalog:
-    """Read every ``<folder>/flow.toml``. Raises FlowError."""
-    root = definitions or files("flows") / "definitions"
-    flows = [_read(folder / "flow.toml", folder.name) for folder in root.iterdir() if folder.is_dir() and folder.name[0] not in "._"]
-    return Catalog(flows={flow.kind: flow for flow in flows})
+def read_catalog(definitions: Traversable | None = None, *, more: Sequence[Traversable] = ()) -> Catalog:
+    """Read every ``<folder>/flow.toml`` of ``definitions`` (default: what ships) and of ``more``. Raises FlowError.
+
+    A folder with a ``comfy.json`` is a flow for ComfyUI; one of the same name in ``more`` takes the shipped one's place.
+    """
+    flows: dict[str, Flow] = {}
+    comfy: dict[str, ComfyFlow] = {}
+    for root in (definitions or files("flows") / "definitions", *more):
+        for folder in sorted(root.iterdir(), key=lambda folder: folder.name):
+            if not folder.is_dir() or folder.name[0] in "._":
+                continue
+            if (folder / "comfy.json").is_file():
+                comfy[folder.name] = read_comfy_flow(folder)
+            else:
+                flow = read_definition(Flow, folder)
+                flows[flow.kind] = flow
+    catalog = Catalog(flows=flows, comfy=tuple(comfy.values()))
+    _check_borrowed(catalog.comfy)
+    return catalog
 
 
-def _read(file: Traversable, name: str) -> Flow:
-    try:
-        return Flow.model_validate(tomllib.loads(file.read_text(encoding="utf-8")))
-    except FileNotFoundError as error:
-        raise FlowError(f"flows/definitions/{name} has no flow.toml") from error
-    except tomllib.TOMLDecodeError as error:
-        raise FlowError(f"flows/definitions/{name}/flow.toml: {error}") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise FlowError(f"flows/definitions/{name}/flow.toml: {field}: {first['msg']}") from error
+def _check_borrowed(comfy: Sequence[ComfyFlow]) -> None:
+    """Flows that serve another flow's models must name one that has some."""
+    owners = {flow.name for flow in comfy if flow.models}
+    for flow in comfy:
+        for name in flow.models_of:
+            if name not in owners:
+                raise FlowError(f"flows/definitions/{flow.name}/flow.toml: models_of: there is no flow {name!r} with models")
