@@ -9,7 +9,7 @@ from gateway.auth import Keyring, check_binding
 from gateway.door import Door
 from gateway.guard import Guard
 from gateway.page import read_files
-from gateway.routes import house, jobs, page, progress, session
+from gateway.routes import house, inputs, jobs, page, progress, session
 from gateway.settings import GatewaySettings
 from gateway.watch import QueueBoard, Sequence, StreamPlaces, Watch
 from jobs.desk import Desk
@@ -33,11 +33,12 @@ def create_app(*, desk: Desk, feed: Feed, pictures: PictureStore, fleet: Fleet, 
         watch=Watch(desk=desk, feed=feed, board=board, look_again=settings.look_again),
         places=StreamPlaces(settings.streams_per_person),
         sequence=Sequence(),
+        uploads=asyncio.Semaphore(2),
         closing=asyncio.Event(),
     )
     app.state.files = read_files()
     errors.install(app)
-    for module in (jobs, progress, house, session, page):
+    for module in (jobs, inputs, progress, house, session, page):
         app.include_router(module.router)
     app.add_middleware(Guard, settings=settings)
     return app

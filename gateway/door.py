@@ -37,6 +37,8 @@ class Door:
     watch: Watch
     places: StreamPlaces
     sequence: Sequence
+    uploads: asyncio.Semaphore
+    """Pictures that are taken in at once."""
     closing: asyncio.Event
     """Set when the host stops: open streams end, so that a page left open never holds the shutdown up."""
 

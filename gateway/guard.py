@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.auth import is_loopback
 from gateway.errors import Refusal, answer
+from gateway.routes import inputs
 from gateway.settings import GatewaySettings
 
 PAGE_POLICY = (
@@ -80,7 +81,7 @@ class Guard:
         return not is_loopback(self._settings.host) and _is_address(name)
 
     async def _with_limited_body(self, scope: Scope, receive: Receive, send: Send) -> None:
-        limit = self._settings.body_max
+        limit = self._settings.picture_max if scope["path"] == inputs.PATH else self._settings.body_max
         length = Headers(scope=scope).get("content-length", "0")
         if not (length.isascii() and length.isdecimal()):
             await _refuse(Refusal(400, "malformed"), scope, receive, send)
@@ -88,15 +89,16 @@ class Guard:
         if len(length) > 18 or int(length) > limit:
             await _refuse(Refusal(413, "body_too_large", max=limit), scope, receive, send)
             return
-        await self._app(scope, _Limited(receive, self._settings), send)
+        await self._app(scope, _Limited(receive, limit, self._settings.body_seconds), send)
 
 
 class _Limited:
     """``receive`` that counts: chunked bodies have no length to judge beforehand."""
 
-    def __init__(self, receive: Receive, settings: GatewaySettings) -> None:
+    def __init__(self, receive: Receive, limit: int, patience: float) -> None:
         self._receive = receive
-        self._settings = settings
+        self._limit = limit
+        self._patience = patience
         self._seen = 0
         self._whole = False
 
@@ -104,15 +106,15 @@ class _Limited:
         if self._whole:  # what follows the body is the disconnect, which may take as long as it likes
             return await self._receive()
         try:
-            async with asyncio.timeout(self._settings.body_seconds):
+            async with asyncio.timeout(self._patience):
                 message = await self._receive()
         except TimeoutError:
             raise Refusal(408, "body_too_slow", headers={"Connection": "close"}) from None
         self._seen += len(message.get("body", b""))
         self._whole = not message.get("more_body", False)
-        if self._seen > self._settings.body_max:
+        if self._seen > self._limit:
             await _linger(self._receive)
-            raise Refusal(413, "body_too_large", headers={"Connection": "close"}, max=self._settings.body_max)
+            raise Refusal(413, "body_too_large", headers={"Connection": "close"}, max=self._limit)
         return message
 
 

@@ -21,6 +21,8 @@ class GatewaySettings:
     """Signs the page's cookie; the default lasts as long as the process, so a restart asks for the key again."""
     body_max: int = 64 * 1024
     """Bytes of a request body."""
+    picture_max: int = 32 * 1024 * 1024
+    """Bytes of a picture to start from."""
     body_seconds: float = 10.0
     """How long a body may take to arrive."""
     streams_per_person: int = 16

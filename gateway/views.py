@@ -10,7 +10,7 @@ from jobs.errors import DarkroomError
 from jobs.estimate import Eta
 from jobs.events import JobProgressed
 from jobs.job import Failure, Job, JobState, Making, Picture
-from jobs.offer import ModelOffer
+from jobs.offer import LoraOffer, ModelOffer
 from jobs.request import Order
 from jobs.words import explain, say
 
@@ -118,6 +118,23 @@ class ModelView(BaseModel):
     steps_max: int
     default_guidance: float
     guidance_max: float
+    kinds: list[str] = Field(description="What it can be asked for.")
+    count_max: int = Field(description="The most pictures of one job.")
+    schedulers: list[str]
+    loras_max: int = Field(description="The most LoRAs of one picture; 0 where it takes none.")
+    default_strength: float
+    frames_max: int
+    scales: list[int]
+
+
+class LoraView(BaseModel):
+    """A LoRA that a worker has now; it fits the models of its ``family``."""
+
+    name: str
+    title: str
+    family: str
+    triggers: list[str] = Field(description="Words that its maker says to put into the prompt.")
+    weight: float = Field(description="A good strength, where nothing else is said.")
 
 
 class ModelList(BaseModel):
@@ -125,6 +142,15 @@ class ModelList(BaseModel):
 
     default: str
     models: list[ModelView]
+    loras: list[LoraView]
+
+
+class InputView(BaseModel):
+    """A picture to start from, as it was checked and drawn anew; ``sha256`` is what ``image`` and ``mask`` take."""
+
+    sha256: str
+    width: int
+    height: int
 
 
 class WorkerView(BaseModel):
@@ -196,6 +222,11 @@ def model_view(offer: ModelOffer, *, online: bool, loaded_on: int) -> ModelView:
     known = {name: value for name, value in offer.model_dump().items() if name in ModelView.model_fields}
     known |= {"title": offer.title or offer.name, "online": online, "loaded_on": loaded_on}
     return ModelView.model_validate(known)
+
+
+def lora_view(offer: LoraOffer) -> LoraView:
+    """A LoRA as it is told."""
+    return LoraView.model_validate(offer.model_dump() | {"title": offer.title or offer.name})
 
 
 def _eta(eta: Eta | None) -> EtaView | None:

@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from gateway.door import Door, Person, TheDoor
 from gateway.errors import ErrorView
-from gateway.views import HealthView, ModelList, QueueView, StatusView, WorkerView, model_view
+from gateway.views import HealthView, ModelList, QueueView, StatusView, WorkerView, lora_view, model_view
 from jobs.errors import StoreUnavailable
 from jobs.job import Job, JobId, UserId, person
 from jobs.planner import QueueSnapshot, turns
@@ -43,7 +43,8 @@ async def models(door: TheDoor, _: Person) -> ModelList:
         for name, offer in door.fleet.offers().items()
     ]
     views.sort(key=lambda view: (not view.online, view.name))
-    return ModelList(default=door.fleet.default_model, models=views)
+    loras = [lora_view(offer) for _, offer in sorted(door.fleet.loras().items())]
+    return ModelList(default=door.fleet.default_model, models=views, loras=loras)
 
 
 @router.get("/api/v1/status", responses={401: {"model": ErrorView}})

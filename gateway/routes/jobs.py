@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import mimetypes
 import re
 import secrets
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from gateway.body import read_object, refused
 from gateway.door import Door, Language, Person, TheDoor
 from gateway.errors import ErrorView, Refusal
 from gateway.views import JobList, JobView
-from jobs.job import Job, JobId, UserId
+from jobs.job import Job, JobId, Picture, UserId
 from jobs.offer import ModelOffer
 from jobs.request import Request as Wish
 
@@ -78,7 +79,7 @@ async def image(
     headers = {
         "ETag": f'"{picture.sha256}"',
         "Cache-Control": "private, max-age=31536000, immutable",
-        "Content-Disposition": f'inline; filename="{_file_name(job, index)}"',
+        "Content-Disposition": f'inline; filename="{_file_name(job, picture)}"',
         "Vary": "Authorization, Cookie",
     }
     if _has(request.headers.getlist("if-none-match"), picture.sha256):
@@ -126,10 +127,11 @@ def _offer(body: dict[str, Any], door: Door) -> ModelOffer | None:
     return door.fleet.offers().get(name if isinstance(name, str) else door.fleet.default_model)
 
 
-def _file_name(job: Job, index: int) -> str:
+def _file_name(job: Job, picture: Picture) -> str:
     """Nothing that a person typed: file systems and headers disagree about too many characters."""
-    part = f"-{index}" if len(job.pictures) > 1 else ""
-    return f"darkroom-{job.order.seed}-{job.id[-6:]}{part}.png"
+    part = f"-{picture.index}" if len(job.pictures) > 1 else ""
+    kind = mimetypes.guess_extension(picture.content_type) or ".png"
+    return f"darkroom-{job.order.seed}-{job.id[-6:]}{part}{kind}"
 
 
 def _has(headers: Sequence[str], sha256: str) -> bool:

@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from bot.clock import SystemClock, draw_seed, new_job_id
 from database.engine import Database
 from database.fleet_memory import FleetMemory
+from database.inputs import InputMemory
 from database.job_store import SqlJobStore
 from database.picture_store import FilePictureStore
 from flows.catalog import read_catalog
@@ -23,6 +24,7 @@ from jobs.desk import Desk
 from jobs.dispatcher import Dispatcher
 from jobs.estimate import Estimator
 from jobs.feed import Feed
+from jobs.intake import Intake
 from jobs.job import Job, JobId, UserId
 from jobs.request import Request
 from tests.gateway.scripted_worker import ScriptedWorker
@@ -83,7 +85,10 @@ async def open_studio(database: Database, folder: Path, *workers: ScriptedWorker
         workers=workers, dispatcher=Dispatcher(store=store, carrier=carrier, sink=feed, clock=clock, policy=QUICK), feed=feed,
         clock=clock, shipped=read_catalog().shipped, default_model="house", memory=FleetMemory(database), max_batch=8, poll=0.05,
     )  # fmt: skip
-    desk = Desk(store=store, fleet=pool, feed=feed, estimator=estimator, new_id=new_job_id, draw_seed=draw_seed)
+    desk = Desk(
+        store=store, fleet=pool, feed=feed, estimator=estimator, new_id=new_job_id, draw_seed=draw_seed,
+        intake=Intake(inspector=PictureInspector(), pictures=pictures, inputs=InputMemory(database)),
+    )  # fmt: skip
     settings = GatewaySettings(**({"version": "0.0.test"} | QUICK_DOOR | door))
     app = create_app(desk=desk, feed=feed, pictures=pictures, fleet=pool, settings=settings)
     running = asyncio.create_task(pool.run())
