@@ -93,5 +93,5 @@ async def test_loras_are_listed_and_judged_by_name_and_family(studio_of):
         codes = []
         for name in ("night", "film", "absent"):
             told = await client.post("/api/v1/jobs", json={"prompt": "x", "loras": [{"name": name, "weight": 0.5}]})
-            codes.append(told.json().get("error", {}).get("code", told.status_code))
+            codes.append((told.json().get("error") or {}).get("code", told.status_code))
         assert codes == [201, "wrong_lora", "unknown_lora"]
