@@ -22,7 +22,7 @@ Routes
                                              and params_hash again: what became of it, nothing starts twice);
                                              409 ``conflict`` (the same key, another params_hash), ``stale_epoch``,
                                              ``input_missing`` (send what `Problem.fields` name, then once more);
-                                             422 ``bad_order``, ``unknown_model``; 429 ``full``;
+                                             422 ``bad_order``, ``unknown_model``, ``unknown_lora``; 429 ``full``;
                                              503 ``draining``, ``starting``
     PUT    /v1/inputs/{sha256}               the bytes of a picture to start from (PNG, JPEG or WebP, at most
                                              `INPUT_BYTES_MAX`) -> 204 (kept, for 30 minutes after its last use);
@@ -95,8 +95,10 @@ SEED_MAX = 2**64 - 1
 COUNT_MAX = 10
 LORAS_MAX = 8
 FRAMES_MAX = 256
-#: The largest picture that a host may send to start from.
+#: The largest picture that a host may send to start from, how long it is kept after its last use, and how much in all.
 INPUT_BYTES_MAX = 32 * 1024 * 1024
+INPUT_TTL_SECONDS = 30 * 60
+INPUTS_BYTES_MAX = 512 * 1024 * 1024
 
 JobIdText = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 Sha256Text = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -189,7 +191,7 @@ class RunOrder(Message):
     count: Annotated[int, Field(ge=1, le=COUNT_MAX)] = 1
     loras: Annotated[tuple[LoraUse, ...], Field(max_length=LORAS_MAX, strict=False)] = ()
     #: SHA-256 of the picture to start from, and of the mask (white: may be painted), each sent before with
-    #: ``PUT /v1/inputs/{sha256}``. The worker brings them to width x height.
+    #: ``PUT /v1/inputs/{sha256}``. The worker brings them to width x height. What ``upscale`` makes is `scale` times that.
     image: Sha256Text | None = None
     mask: Sha256Text | None = None
     #: How much of the picture may change, 0 to 1.
@@ -377,7 +379,8 @@ class Failed(Message):
 
     type: Literal["failed"] = "failed"
     sequence: int
-    #: ``deadline``, ``model_unavailable``, ``not_finite``, ``out_of_memory``, ``engine_error``, ``engine_stopped``.
+    #: ``deadline``, ``model_unavailable``, ``unknown_lora``, ``bad_lora``, ``bad_image``, ``not_finite``, ``out_of_memory``,
+    #: ``engine_error``, ``engine_stopped``.
     code: str
     #: A sentence for the operator; names no prompt.
     detail: str

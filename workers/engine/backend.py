@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 
 from workers.engine.catalog import ModelSource
 from workers.engine.device import Device, is_out_of_memory
-from workers.engine.families.base import Family
+from workers.engine.families.base import Family, RowLoras
 from workers.engine.loras.library import LoraSource
 from workers.engine.ports import DeviceFacts
-
 
 #: What a model of a family can wear that is called after another.
 _WEARS = {"animatediff": "sd15"}
@@ -54,13 +54,15 @@ class TorchBackend:
         if self._find_lora is not None:
             from workers.engine.loras.rows import LoraRows
 
-            family.loras = LoraRows(
+            rows = LoraRows(
                 family=_WEARS.get(source.family, source.family),
                 modules=family.modules(),
                 device=self._device.torch_device,
                 dtype=self._device.dtype,
                 find=self._find_lora,
             )
+            # It takes only the sets that it handed out itself, which the port cannot say.
+            family.loras = cast("RowLoras", rows)
         return family
 
     def is_out_of_memory(self, error: BaseException) -> bool:

@@ -35,6 +35,8 @@ class ModelSource:
     single_file: bool
     shape: ModelShape
     card: ModelCard
+    #: How wide the text is that its denoiser reads; LoRAs that read it must agree. None where its configuration says nothing.
+    text_width: int | None = None
 
     @property
     def title(self) -> str:

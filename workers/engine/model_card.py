@@ -16,10 +16,11 @@ class ModelCard(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     title: Annotated[str, Field(max_length=200)] = ""
-    default_steps: Annotated[int, Field(ge=1, le=150)] = 25
+    #: None is the family's own.
+    default_steps: Annotated[int, Field(ge=1, le=150)] | None = None
     steps_min: Annotated[int, Field(ge=1, le=150)] = 1
     steps_max: Annotated[int, Field(ge=1, le=150)] = 60
-    default_guidance: Annotated[float, Field(ge=0, le=30)] = 7.5
+    default_guidance: Annotated[float, Field(ge=0, le=30)] | None = None
     default_scheduler: str | None = None
     side_max: Annotated[int, Field(ge=8, le=4096)] | None = None
 

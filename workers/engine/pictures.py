@@ -30,9 +30,7 @@ _SIDE_MIN = 16
 _FORMATS = ("PNG", "JPEG", "WEBP")
 _MODES = frozenset({"RGB", "RGBA", "L", "LA", "P", "1"})
 #: What Pillow raises for files that are not what they say.
-_UNREADABLE = (
-    OSError, SyntaxError, ValueError, TypeError, struct.error, Image.DecompressionBombError, Image.DecompressionBombWarning,
-)  # fmt: skip
+_UNREADABLE = (OSError, SyntaxError, ValueError, TypeError, struct.error)
 
 
 def png(pixels: Any) -> bytes:
@@ -83,6 +81,8 @@ def read_input(data: bytes) -> Image.Image:
                 if complaint is None:
                     image.load()
                     return _flat(ImageOps.exif_transpose(image))
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise _bad(f"It has too many pixels; the most is {INPUT_PIXELS_MAX}.") from error
     except _UNREADABLE as error:
         raise _bad("It is not a whole PNG, JPEG or WebP picture.") from error
     raise _bad(complaint)

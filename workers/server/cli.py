@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from workers.engine.catalog import Builtin
 from workers.engine.errors import EngineError
+from workers.engine.loras.library import LoraLibrary
 from workers.engine.model_card import ModelCard
 from workers.server.settings import SettingsRefused, WorkerSettings
 
@@ -92,6 +93,14 @@ def builtin_models() -> dict[str, Builtin]:
     return {"house": Builtin(path=folder, card=HOUSE_CARD)}
 
 
+def builtin_loras() -> dict[str, Path]:
+    """The LoRAs that come with the house model, by name."""
+    import housemodel
+
+    found = sorted(Path(housemodel.loras_folder()).glob("*.safetensors"))
+    return {path.stem: path for path in found if not path.stem.endswith(".kohya")}  # the same ones again, in another dialect
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a worker until it is told to end; the exit status."""
     environment = read_environment()
@@ -103,11 +112,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         settings = settings_of(options, environment)
         builtin = {} if options.no_house_model else builtin_models()
+        library = LoraLibrary(settings.models and settings.models / "loras", builtin_loras() if builtin else {})
         return asyncio.run(
             serve(
                 settings,
                 builtin=builtin,
-                make_backend=lambda: _backend(settings),
+                library=library,
+                make_backend=lambda: _backend(settings, library),
                 announce=lambda line: _say(line, sys.stdout),
             )
         )
@@ -119,14 +130,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
 
 
-def _backend(settings: WorkerSettings) -> Backend:
+def _backend(settings: WorkerSettings, library: LoraLibrary) -> Backend:
     # Here, on the engine's thread: this is the import of torch.
     try:
         from workers.engine.backend import TorchBackend
     except ImportError as error:
         detail = f"The worker's packages are not all installed ({error}): pip install 'darkroom[worker]'."
         raise EngineError(detail) from error
-    return TorchBackend(device=settings.device, threads=settings.threads)
+    return TorchBackend(device=settings.device, threads=settings.threads, find_lora=library.find)
 
 
 def _say(line: str, where: TextIO) -> None:

@@ -12,7 +12,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from workers.engine.run import Broken, Developing, Made, Preview, Progress, Report, Run, Stopped
+from workers.engine.run import Broken, Developing, Made, MadePicture, Preview, Progress, Report, Run, Stopped
 from workers.protocol import (
     RESULT_TTL_SECONDS,
     RESULTS_BYTES_MAX,
@@ -141,6 +141,11 @@ class Ledger:
         """Runs that have not ended."""
         return [entry for entry in self._entries.values() if not entry.has_ended]
 
+    @property
+    def rows(self) -> int:
+        """Places in the passes that the runs under way take."""
+        return sum(entry.order.count for entry in self.under_way)
+
     def add(self, key: RunKey, order: RunOrder) -> Entry:
         """Begin an entry; the key must be new."""
         entry = Entry(key=key, order=order, clock=self._clock, arrived_at=self._clock())
@@ -182,7 +187,7 @@ class Ledger:
         entry.run, entry.preview = None, None
         match report:
             case Made():
-                entry.pictures = (report.png,)
+                entry.pictures = tuple(picture.data for picture in report.pictures)
                 entry.state = RunState.FINISHED
                 entry.end = _finished(entry, report)
                 self._keep_within_bytes()
@@ -214,20 +219,25 @@ class Ledger:
 
 
 def _finished(entry: Entry, made: Made) -> Finished:
-    picture = Picture(
-        index=0,
-        sha256=hashlib.sha256(made.png).hexdigest(),
-        bytes=len(made.png),
-        content_type="image/png",
-        width=made.width,
-        height=made.height,
-        seed=entry.order.seed,
-    )
     return Finished(
         sequence=entry.sequence + 1,
-        pictures=(picture,),
+        pictures=tuple(_picture(index, picture) for index, picture in enumerate(made.pictures)),
         seconds=entry.elapsed,
         shared_with=made.shared_with,
         passes=made.passes,
         notes=made.notes,
+    )
+
+
+def _picture(index: int, made: MadePicture) -> Picture:
+    return Picture.model_validate(
+        {
+            "index": index,
+            "sha256": hashlib.sha256(made.data).hexdigest(),
+            "bytes": len(made.data),
+            "content_type": made.media_type,
+            "width": made.width,
+            "height": made.height,
+            "seed": made.seed,
+        }
     )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from http import HTTPStatus
 
 from aiohttp import web
 from pydantic import ValidationError
 
-from workers.protocol import BODY_BYTES_MAX, ProblemField, RunKey, RunOrder
+from workers.protocol import BODY_BYTES_MAX, INPUT_BYTES_MAX, Finished, ProblemField, RunKey, RunOrder
 from workers.server.auth import authorization
 from workers.server.ledger import Entry
 from workers.server.problems import Refused, answer, problems
@@ -21,6 +22,8 @@ _STREAMS = web.AppKey("streams", list)
 #: How long a DELETE waits for the run to stop: a step of a large model on a small machine.
 _STOP_SECONDS = 10.0
 _BODY_SECONDS = 15.0
+_INPUT_SECONDS = 120.0
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 #: A host needs one stream a run, and for a moment two when it reconnects.
 _STREAMS_PER_RUN = 4
 _STREAMS_MAX = 256
@@ -35,6 +38,7 @@ def make_app(worker: Worker) -> web.Application:
         [
             web.get("/health", _health),
             web.get("/v1/capabilities", _capabilities),
+            web.put("/v1/inputs/{sha256}", _input),
             web.get("/v1/runs", _list),
             web.put("/v1/runs/{key}", _put),
             web.get("/v1/runs/{key}", _show),
@@ -54,6 +58,14 @@ async def _health(request: web.Request) -> web.Response:
 
 async def _capabilities(request: web.Request) -> web.Response:
     return answer(request.app[_WORKER].capabilities())
+
+
+async def _input(request: web.Request) -> web.Response:
+    sha256 = request.match_info["sha256"]
+    if not _SHA256.fullmatch(sha256):
+        raise Refused(HTTPStatus.BAD_REQUEST, "malformed", "An input is named by its SHA-256 in 64 small hexadecimal digits.")
+    await request.app[_WORKER].inputs.keep(sha256, await _long_body(request, most=INPUT_BYTES_MAX))
+    return web.Response(status=HTTPStatus.NO_CONTENT)
 
 
 async def _list(request: web.Request) -> web.Response:
@@ -101,9 +113,10 @@ async def _picture(request: web.Request) -> web.Response:
     held = {str(number): data for number, data in enumerate(entry.pictures)}
     if index not in held:
         raise Refused(HTTPStatus.NOT_FOUND, "unknown_picture", f"The run {entry.key} has {len(held)} pictures, counted from 0.")
-    digest = entry.end.pictures[int(index)].sha256 if entry.end is not None and entry.end.type == "finished" else ""
-    headers = {"ETag": f'"{digest}"', "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-    return web.Response(body=held[index], content_type="image/png", headers=headers)
+    told = entry.end.pictures[int(index)] if isinstance(entry.end, Finished) else None
+    assert told is not None  # only a finished run holds pictures
+    headers = {"ETag": f'"{told.sha256}"', "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+    return web.Response(body=held[index], content_type=told.content_type, headers=headers)
 
 
 async def _acknowledge(request: web.Request) -> web.Response:
@@ -136,6 +149,25 @@ async def _body(request: web.Request) -> bytes:
             return await request.read()
     except TimeoutError as error:
         raise Refused(HTTPStatus.REQUEST_TIMEOUT, "too_slow", "The body took too long to arrive; send it at once.") from error
+
+
+async def _long_body(request: web.Request, *, most: int) -> bytes:
+    """A body larger than orders may be, read up to its own limit."""
+    too_large = Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", f"A picture may have at most {most} bytes.")
+    if (request.content_length or 0) > most:
+        raise too_large
+    parts: list[bytes] = []
+    held = 0
+    try:
+        async with asyncio.timeout(_INPUT_SECONDS):
+            async for part in request.content.iter_chunked(256 * 1024):
+                held += len(part)
+                if held > most:
+                    raise too_large
+                parts.append(part)
+    except TimeoutError as error:
+        raise Refused(HTTPStatus.REQUEST_TIMEOUT, "too_slow", "The body took too long to arrive; send it at once.") from error
+    return b"".join(parts)
 
 
 def _read(kind: type[RunOrder], body: bytes) -> RunOrder:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from aiohttp import web
 
 from workers.engine.catalog import Builtin
+from workers.engine.loras.library import LoraLibrary
 from workers.engine.ports import Backend
 from workers.server.routes import make_app
 from workers.server.settings import WorkerSettings
@@ -25,12 +26,13 @@ async def serve(
     settings: WorkerSettings,
     *,
     builtin: Mapping[str, Builtin],
+    library: LoraLibrary,
     make_backend: Callable[[], Backend],
     announce: Callable[[str], None],
 ) -> int:
     """Serve until told to end; the exit status. Raises SettingsRefused, and OSError where the port is taken."""
     settings.check()
-    worker = Worker(settings, builtin=builtin, make_backend=make_backend)
+    worker = Worker(settings, builtin=builtin, library=library, make_backend=make_backend)
     await worker.rescan()
     runner = web.AppRunner(make_app(worker), access_log=None, handler_cancellation=True, shutdown_timeout=_CLOSE_SECONDS)
     await runner.setup()
@@ -64,7 +66,8 @@ async def _say_ready(worker: Worker, announce: Callable[[str], None]) -> None:
     await worker.ready.wait()
     can = worker.capabilities()
     models = ", ".join(model.name for model in can.models) or "none: put one into the models folder"
-    announce(f"ready: {can.worker_name} on {can.device.kind} ({can.device.name}, {can.device.precision}); models: {models}")
+    where = f"{can.device.kind} ({can.device.name}, {can.device.precision})"
+    announce(f"ready: {can.worker_name} on {where}; models: {models}; LoRAs: {len(can.loras)}")
     for refused in can.refused_models:
         announce(f"not served: {refused.name}: {refused.reason}")
 

@@ -12,8 +12,9 @@ from importlib.metadata import PackageNotFoundError, version
 
 from workers.engine.catalog import Builtin, Catalog, discover
 from workers.engine.loop import Engine, EngineSettings
+from workers.engine.loras.library import LoraLibrary
 from workers.engine.ports import Backend
-from workers.engine.run import Report, RunSpec
+from workers.engine.run import LoraUse, Report, RunSpec
 from workers.protocol import (
     PREVIEW_BYTES_MAX,
     PROTOCOL_VERSION,
@@ -26,8 +27,9 @@ from workers.protocol import (
     RunList,
     RunOrder,
 )
+from workers.server.inputs import Inputs
 from workers.server.ledger import Entry, Ledger
-from workers.server.offers import complaints, offer_of
+from workers.server.offers import complaints, lora_complaints, lora_offer_of, offer_of
 from workers.server.problems import Refused
 from workers.server.settings import WorkerSettings
 
@@ -49,11 +51,14 @@ class Worker:
         *,
         builtin: Mapping[str, Builtin],
         make_backend: Callable[[], Backend],
+        library: LoraLibrary | None = None,
         ledger: Ledger | None = None,
     ) -> None:
         self.settings = settings
         self.instance_id = secrets.token_hex(8)
         self.ledger = ledger or Ledger(time.monotonic)
+        self.inputs = Inputs(time.monotonic)
+        self._library = library or LoraLibrary(None)
         self.ready = asyncio.Event()
         #: Set when the process must end: it drains, or the engine died and whoever supervises it must start another.
         self.ending = asyncio.Event()
@@ -97,8 +102,9 @@ class Worker:
         self.ending.set()
 
     async def rescan(self) -> None:
-        """Look through the models folder again."""
+        """Look through the models folder and its LoRAs again."""
         self._catalog = await asyncio.to_thread(discover, self.settings.models, self._builtin)
+        await asyncio.to_thread(self._library.look)
 
     async def keep_rescanning(self) -> None:
         """Look through the models folder for ever."""
@@ -133,7 +139,8 @@ class Worker:
                 memory_free=device.memory_free,
             ),
             models=tuple(self._offer(name) for name in self._models),
-            refused_models=tuple(RefusedModel(name=name, reason=why) for name, why in self._refused_models.items()),
+            refused_models=tuple(RefusedModel(name=name, reason=why) for name, why in self._refused.items()),
+            loras=tuple(lora_offer_of(lora) for lora in self._library.loras.values()),
             max_batch=self.settings.max_batch,
             free_places=self._free_places,
             previews=True,
@@ -147,6 +154,10 @@ class Worker:
         return {**self._catalog.refused, **(facts.unavailable if facts else {})}
 
     @property
+    def _refused(self) -> Mapping[str, str]:
+        return {**self._refused_models, **{f"loras/{name}": why for name, why in self._library.refused.items()}}
+
+    @property
     def _models(self) -> list[str]:
         return [name for name in self._catalog.models if name not in self._refused_models]
 
@@ -158,7 +169,7 @@ class Worker:
     def _free_places(self) -> int:
         if self._draining or self.death is not None:
             return 0
-        return max(0, self.settings.max_batch - len(self.ledger.under_way))
+        return max(0, self.settings.max_batch - self.ledger.rows)
 
     def runs(self) -> RunList:
         """Every run that is not acknowledged, oldest first."""
@@ -185,27 +196,16 @@ class Worker:
         for older in self.ledger.of_job(key.job_id):
             self.cancel(older, reason="superseded")
         self._refuse_bad(order)
-        self._refuse_full()
-        return self._begin(key, order), True
+        self._refuse_full(order)
+        return self._begin(key, order, self.inputs.of(order)), True
 
-    def _begin(self, key: RunKey, order: RunOrder) -> Entry:
+    def _begin(self, key: RunKey, order: RunOrder, given: tuple[bytes | None, bytes | None]) -> Entry:
         entry = self.ledger.add(key, order)
 
         def tell(report: Report) -> None:
             self._from_engine(lambda: self.ledger.apply(entry, report))
 
-        spec = RunSpec(
-            model=order.model,
-            prompt=order.prompt,
-            negative=order.negative,
-            width=order.width,
-            height=order.height,
-            steps=order.steps,
-            guidance=order.guidance,
-            seed=order.seed,
-            scheduler=order.scheduler or self._catalog.models[order.model].card.default_scheduler,
-            previews=order.previews,
-        )
+        spec = _spec(order, *given, scheduler=order.scheduler or self._catalog.models[order.model].card.default_scheduler)
         entry.run = self._engine.submit(str(key), spec, tell, give_up_seconds=order.give_up_seconds)
         return entry
 
@@ -226,19 +226,26 @@ class Worker:
             reason = self._refused_models.get(order.model, "There is no such model on this worker.")
             detail = f"The model {order.model!r} cannot be had: {reason}"
             raise Refused(HTTPStatus.UNPROCESSABLE_ENTITY, "unknown_model", detail)
+        unknown = [use.name for use in order.loras if use.name not in self._library.loras]
+        if unknown:
+            reason = next((why for name, why in self._library.refused.items() if name.startswith(unknown[0] + ".")), "There is none here.")
+            detail = f"The LoRA {unknown[0]!r} cannot be had: {reason}"
+            raise Refused(HTTPStatus.UNPROCESSABLE_ENTITY, "unknown_lora", detail)
         fields = complaints(order, self._offer(order.model))
+        fields += lora_complaints(order, self._catalog.models[order.model], self._library.loras)
         if fields:
             detail = f"The order is wrong: {fields[0].detail}"
             raise Refused(HTTPStatus.UNPROCESSABLE_ENTITY, "bad_order", detail, fields=fields)
 
-    def _refuse_full(self) -> None:
+    def _refuse_full(self, order: RunOrder) -> None:
         if self._draining or self.death is not None:
             detail = "This worker is ending and takes no more runs; others do."
             raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, "draining", detail)
         if not self.ready.is_set():
             raise _not_ready()
-        if self._free_places < 1:
-            detail = f"All {self.settings.max_batch} places are taken; ask again when one is free."
+        # An order of more pictures than places has them made in turns, but not before it has all places.
+        if self._free_places < min(order.count, self.settings.max_batch):
+            detail = f"Of {self.settings.max_batch} places {self._free_places} are free, too few for this; ask again when more are."
             raise Refused(HTTPStatus.TOO_MANY_REQUESTS, "full", detail)
 
     def begin_draining(self) -> None:
@@ -256,6 +263,31 @@ class Worker:
                     await self.ledger.changed()
         except TimeoutError:
             _log.warning("Ending with results that no host has fetched")
+
+
+def _spec(order: RunOrder, image: bytes | None, mask: bytes | None, *, scheduler: str | None) -> RunSpec:
+    larger = (order.scale or 2) if order.kind == "upscale" else 1
+    return RunSpec(
+        model=order.model,
+        kind=order.kind,
+        prompt=order.prompt,
+        negative=order.negative,
+        width=order.width * larger,
+        height=order.height * larger,
+        steps=order.steps,
+        guidance=order.guidance,
+        seed=order.seed,
+        scheduler=scheduler,
+        previews=order.previews,
+        count=order.count,
+        loras=tuple(LoraUse(name=use.name, weight=use.weight) for use in order.loras),
+        image=image,
+        mask=mask,
+        strength=order.strength,
+        frames=order.frames,
+        fps=order.fps,
+        scale=order.scale,
+    )
 
 
 def _not_ready() -> Refused:
