@@ -1,24 +1,29 @@
-"""T2: read the queue, let the planner choose, lease what it chose, all in one transaction.
+"""T2: bring the line up to date, let the planner choose, lease what it chose, all in one transaction.
 
-Claims run one after another (the write lock of SQLite, an advisory lock on PostgreSQL), because a choice between
-people is sound only while nobody else is choosing. Eight statements, however large the batch.
+Claims run one after another (the write lock of SQLite, an advisory lock on PostgreSQL), because a choice between people is sound
+only while nobody else is choosing. However large the batch, a claim is the same few statements.
 """
 
+import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
-from sqlalchemy import RowMapping, SmallInteger, case, func, literal, select, update
+from sqlalchemy import Double, RowMapping, Text, bindparam, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from database.books import write_changes
 from database.engine import serialise
 from database.history import Move, record
-from database.moments import moment_from_now
-from database.queue import QUEUED, Claimable, read_claimable
+from database.line_keeper import LineKeeper
+from database.queue import ACTIVE
 from database.rows import jobs_of
-from database.tables import job, person
-from database.upsert import upsert
-from jobs.job import ACTIVE_MAX, Job, JobId, JobState, UserId
+from database.tables import job
+from jobs.job import ACTIVE_MAX, Job, JobState
+from jobs.line import Line
+from jobs.planner import Plan, PlannedLease, commit
 from jobs.ports import Decide
 
 _log = logging.getLogger(__name__)
@@ -27,70 +32,143 @@ CLAIMING = 1
 """The advisory lock's purpose."""
 
 
-async def claim(tx: AsyncConnection, worker: str, decide: Decide, lease_seconds: float) -> list[Job]:
-    """Lease what ``decide`` chooses to ``worker``, in its order."""
+class Outrun(Exception):
+    """Somebody took or cancelled a chosen job between the look and the lease: look again, and choose again."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Terms:
+    """On what a claim leases."""
+
+    worker: str
+    owner: str
+    dispatch: str
+    """Names this claim for good: found in the ledger, its commit took effect, whatever became of the answer."""
+    lease_seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claimed:
+    """What a claim did, to be taken over by the line once it is committed."""
+
+    jobs: tuple[Job, ...] = ()
+    plan: Plan | None = None
+    wrote: bool = False
+
+
+async def claim(tx: AsyncConnection, *, keeper: LineKeeper, decide: Decide | None, terms: Terms) -> Claimed:
+    """Lease what ``decide`` chooses; with None only bring accounts and line up to date. Raises Overtaken, Outrun."""
     await serialise(tx, CLAIMING)
-    queue = await read_claimable(tx)
-    if not queue.snapshot.waiting:
-        return []
-    slots = _slots(list(dict.fromkeys(decide(queue.snapshot))), queue)
-    if not slots:
-        return []
-    slots = await _readable(tx, slots)
-    rows = await _lease(tx, slots, worker, lease_seconds)
-    await record(tx, [Move(row=row, was=JobState.QUEUED, actor=worker) for row in rows])
-    await _bump(tx, [row["user_id"] for row in rows])
+    line = await keeper.catch_up(tx)
+    plan = Plan(changes=line.books.changes()) if decide is None or terms.worker in keeper.resting else decide(line)
+    if not _is_sound(line, plan):
+        plan = Plan(changes=line.books.changes())
+    rows = await _lease(tx, plan.leases, terms) if plan.leases else []
+    wrote = bool(rows) or keeper.dirty
+    if wrote:
+        await write_changes(tx, plan.changes, plan.forced_at, stamp=keeper.next_stamp, applied=keeper.seen)
+    return Claimed(jobs=tuple(jobs_of(rows)), plan=plan, wrote=wrote)
+
+
+def _is_sound(line: Line, plan: Plan) -> bool:
+    """Whether each chosen job waits, once, and nobody gets a third. The database refuses it too; this says who was wrong."""
+    active = {lease.job.user_id: line.person(lease.job.user_id).active for lease in plan.leases}
+    for lease in plan.leases:
+        active[lease.job.user_id] += 1
+    ids = [lease.job.id for lease in plan.leases]
+    if len(set(ids)) == len(ids) and set(ids) <= line.waiting.keys() and max(active.values(), default=0) <= ACTIVE_MAX:
+        return True
+    _log.error("the planner chose jobs that cannot be leased now: %s", ", ".join(ids))
+    return False
+
+
+def take_over(keeper: LineKeeper, claimed: Claimed) -> None:
+    """The claim is committed: the line is what the ledger is."""
+    line, plan = keeper.line, claimed.plan
+    if line is not None and plan is not None and claimed.wrote:
+        commit(line, plan)
+    keeper.committed(wrote=claimed.wrote)
+
+
+async def leased_by(tx: AsyncConnection, dispatch: str) -> list[Job]:
+    """The active jobs of one claim."""
+    rows = (await tx.execute(_OF_DISPATCH, {"dispatch": dispatch})).mappings().all()
     return jobs_of(rows)
 
 
-def _slots(chosen: Sequence[JobId], queue: Claimable) -> dict[JobId, int]:
-    """A free slot for each chosen job. What the planner should not have chosen is left waiting, loudly."""
-    owners = {waiting.id: waiting.user_id for waiting in queue.snapshot.waiting}
-    free = {user: [s for s in range(ACTIVE_MAX) if s not in taken] for user, taken in queue.taken.items()}
-    slots: dict[JobId, int] = {}
-    for job_id in chosen:
-        left = free.setdefault(owners[job_id], list(range(ACTIVE_MAX))) if job_id in owners else []
-        if left:
-            slots[job_id] = left.pop(0)
-        else:
-            _log.error("the planner chose job %s, which cannot be leased now", job_id)
-    return slots
+_OF_DISPATCH = select(job).where(ACTIVE, job.c.dispatch == bindparam("dispatch")).order_by(job.c.seq)
 
 
-async def _readable(tx: AsyncConnection, slots: Mapping[JobId, int]) -> dict[JobId, int]:
-    """Without jobs whose order only a newer darkroom understands: leased, nobody here could carry them."""
-    rows = (await tx.execute(select(job).where(job.c.id.in_(list(slots))))).mappings().all()
-    readable = {found.id for found in jobs_of(rows)}
-    return {job_id: slot for job_id, slot in slots.items() if job_id in readable}
-
-
-async def _lease(
-    tx: AsyncConnection, slots: Mapping[JobId, int], worker: str, lease_seconds: float
-) -> list[RowMapping]:
-    if not slots:
-        return []
-    values: dict[str, Any] = {
-        "state": JobState.LEASED.value,
-        "slot": case({job_id: literal(slot, SmallInteger) for job_id, slot in slots.items()}, value=job.c.id),
-        "epoch": job.c.epoch + 1,
-        "version": job.c.version + 1,
-        "worker": worker,
-        "lease_until": moment_from_now(lease_seconds),
-        "not_before": None,
+async def _lease(tx: AsyncConnection, leases: Sequence[PlannedLease], terms: Terms) -> list[RowMapping]:
+    parameters = {
+        "chosen": json.dumps(_chosen(leases), allow_nan=False),
+        "worker": terms.worker,
+        "owner": terms.owner,
+        "dispatch": terms.dispatch,
+        "seconds": terms.lease_seconds,
     }
-    # Still queued: a cancel does not wait for claims, so one may have come between.
-    change = update(job).where(job.c.id.in_(list(slots)), QUEUED).values(values).returning(job)
-    rows = {row["id"]: row for row in (await tx.execute(change)).mappings()}
-    return [rows[job_id] for job_id in slots if job_id in rows]
+    found = {row["id"]: row for row in (await tx.execute(_statement(tx.dialect.name), parameters)).mappings()}
+    if len(found) < len(leases):
+        raise Outrun
+    rows = [found[lease.job.id] for lease in leases]
+    moves = [
+        Move(row=row, was=JobState.QUEUED, actor=terms.worker, facts=_grounds(lease))
+        for row, lease in zip(rows, leases, strict=True)
+    ]
+    await record(tx, moves)
+    return rows
 
 
-async def _bump(tx: AsyncConnection, users: Iterable[UserId]) -> None:
-    """Move the fairness clock on: one tick a job, in the order of the choice."""
-    ticks = {user: tick for tick, user in enumerate(users, start=1)}
-    if not ticks:
-        return
-    newest = select(func.coalesce(func.max(person.c.served), 0)).scalar_subquery()
-    insert = upsert(tx, person).values([{"user_id": user, "served": newest + tick} for user, tick in ticks.items()])
-    await tx.execute(
-        insert.on_conflict_do_update(index_elements=["user_id"], set_={"served": insert.excluded.served})
-    )
+def _chosen(leases: Sequence[PlannedLease]) -> list[dict[str, Any]]:
+    """What differs from row to row. ``nth``: the how manieth of its person in this claim."""
+    seen: dict[str, int] = {}
+    chosen: list[dict[str, Any]] = []
+    for lease in leases:
+        nth = seen[lease.job.user_id] = seen.get(lease.job.user_id, -1) + 1
+        chosen.append(
+            {"id": lease.job.id, "nth": nth, "predicted": lease.predicted, "charged": json.dumps(dict(lease.charged))}
+        )
+    return chosen
+
+
+def _grounds(lease: PlannedLease) -> Mapping[str, Any]:
+    """Why this job and not another, so that the choice can be replayed; and what it was charged."""
+    return {
+        "reason": str(lease.reason),
+        "low": lease.low,
+        "v": lease.v,
+        "h": lease.handicap,
+        "predicted": lease.predicted,
+        "charged": dict(lease.charged),
+    }
+
+
+_CHOSEN = {
+    "postgresql": "json_to_recordset(CAST(:chosen AS json)) AS c(id text, nth int, predicted float8, charged text)",
+    "sqlite": """(SELECT json_extract(value, '$.id') AS id, json_extract(value, '$.nth') AS nth,
+        json_extract(value, '$.predicted') AS predicted, json_extract(value, '$.charged') AS charged
+        FROM json_each(:chosen)) AS c""",
+}
+_LATER = {
+    "postgresql": "statement_timestamp() + make_interval(secs => :seconds)",
+    "sqlite": "strftime('%Y-%m-%d %H:%M:%f000', 'now', printf('%+.3f seconds', :seconds))",
+}
+
+
+@cache
+def _statement(dialect: str) -> Any:
+    """One statement for all rows. The slot: the one that the person has free, lowest first; a third finds none and fails.
+
+    Still queued: a cancel does not wait for claims, so one may have come between.
+    """
+    taken = "SELECT min(1 - a.slot) FROM job AS a WHERE a.user_id = job.user_id AND a.slot IS NOT NULL"
+    columns = ", ".join(f'job."{column.name}"' for column in job.columns)
+    sql = f"""UPDATE job SET state = 'leased', slot = coalesce(({taken}), 0) + c.nth, epoch = job.epoch + 1,
+        version = job.version + 1, worker = :worker, owner = :owner, dispatch = :dispatch, lease_until = {_LATER[dialect]},
+        not_before = NULL, predicted = c.predicted, charged = c.charged
+        FROM {_CHOSEN[dialect]} WHERE job.id = c.id AND job.state = 'queued' RETURNING {columns}"""  # noqa: S608  no outside text
+    typed = text(sql).bindparams(
+        bindparam("chosen", type_=Text), bindparam("worker", type_=Text), bindparam("owner", type_=Text),
+        bindparam("dispatch", type_=Text), bindparam("seconds", type_=Double),
+    )  # fmt: skip
+    return typed.columns(*job.columns)

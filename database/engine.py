@@ -17,9 +17,9 @@ from uuid import uuid4
 from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from database.direct import is_trusted, trust_direct_connections
 from database.faults import outage_of
 from database.file_lock import hold_file_lock
-from database.direct import is_trusted, trust_direct_connections
 from database.together import Together
 from database.url import Target, read_url
 from jobs.errors import StoreUnavailable
@@ -40,6 +40,10 @@ _SET_LIMITS = "SELECT " + ", ".join(f"set_config('{name}', '{value}', true)" for
 _SHARE = 64
 """Works in one commit at most, so that the first of them does not wait for ever."""
 _NAMESPACE = 0x6461726B  # "dark": the first half of our advisory locks
+
+
+class PassingOutage(StoreUnavailable):
+    """It may work at the next try."""
 
 
 class Database:
@@ -65,9 +69,15 @@ class Database:
             return await self._patiently(self._writer, work)
         return await self._commits(work)
 
-    async def write_alone(self, work: Work[_T]) -> _T:
-        """As :meth:`write`, in a commit of its own: for work that must know that its commit was its own."""
-        return await self._patiently(self._writer, work)
+    async def write_once(self, work: Work[_T]) -> _T:
+        """As :meth:`write`, without a second try and in a commit of its own. Raises PassingOutage where another may help."""
+        try:
+            return await self._once(self._writer, work)
+        except Exception as error:  # classified: what is no outage goes on as it came
+            outage = outage_of(error)
+            if outage is None:
+                raise
+            raise (PassingOutage if outage.passing else StoreUnavailable)(outage.reason) from error
 
     async def read(self, work: Work[_T]) -> _T:
         """Run ``work`` on one consistent snapshot. Raises StoreUnavailable."""
@@ -90,7 +100,7 @@ class Database:
             return [await self._patiently(self._writer, works[0])]
         try:
             return await self._once(self._writer, lambda tx: _each_in_a_savepoint(tx, works))
-        except Exception as error:  # the whole commit failed, by whose fault ever: each again, alone
+        except Exception as error:  # noqa: BLE001  the whole commit failed, by whose fault ever: each again, alone
             if outage_of(error) is None:
                 _log.warning("a shared commit failed: %r", error)
         return [await self._outcome(work) for work in works]

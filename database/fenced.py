@@ -6,7 +6,7 @@ not be made is found on the row that was read, before anything is written, so it
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import bindparam, insert, select, update
@@ -25,6 +25,8 @@ from jobs.run import RunKey
 FREED: Mapping[str, Any] = {
     "slot": None, "worker": None, "owner": None, "lease_until": None, "predicted": None, "charged": None, "dispatch": None,
 }  # fmt: skip
+
+_NEVER = datetime.min.replace(tzinfo=UTC)
 
 Row = Mapping[str, Any]
 Change = Callable[[Row, datetime], Mapping[str, Any]]
@@ -82,7 +84,7 @@ _LOCKING = (
 async def _locked(tx: AsyncConnection, ids: Sequence[str]) -> tuple[dict[str, Row], datetime]:
     found = (await tx.execute(_LOCKING, {"ids": sorted(set(ids))})).mappings().all()
     rows = {row["id"]: {name: row[name] for name in _COLUMNS} for row in found}
-    return rows, found[0]["at"] if found else datetime.min
+    return rows, found[0]["at"] if found else _NEVER
 
 
 _COLUMNS = tuple(column.name for column in job.columns)

@@ -9,11 +9,15 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from database.engine import Database
-from database.moments import now
+from database.moments import moment_from_now, now
 from database.rows import storable
 from database.tables import worker
 from database.upsert import upsert
+from jobs.abilities import Abilities, Ability
 from jobs.offer import ModelOffer
+
+_LATELY = 7 * 24 * 3600.0
+"""Seconds for which an absent worker's abilities still shape the pools: a short absence is no event."""
 
 _log = logging.getLogger(__name__)
 
@@ -41,9 +45,26 @@ class FleetMemory:
 
 
 async def _remember(tx: AsyncConnection, *, name: str, offers: list[dict[str, object]]) -> None:
-    insert = upsert(tx, worker).values(name=name, offers=offers, last_seen=now())
-    changed = {"offers": insert.excluded.offers, "last_seen": insert.excluded.last_seen}
+    insert = upsert(tx, worker).values(name=name, offers=offers, last_seen=now(), revised_at=now())
+    changed = {name: insert.excluded[name] for name in ("offers", "last_seen", "revised_at")}
     await tx.execute(insert.on_conflict_do_update(index_elements=["name"], set_=changed))
+
+
+async def read_fleet(tx: AsyncConnection) -> tuple[Abilities, frozenset[str]]:
+    """(what every worker can do that was heard of lately, those that the operator lets rest): the same on every host."""
+    lately = worker.c.last_seen > moment_from_now(-_LATELY)
+    rows = (await tx.execute(select(worker).where(lately).order_by(worker.c.name))).mappings().all()
+    able = tuple(_ability(row["name"], _offers(row["name"], row["offers"])) for row in rows)
+    return Abilities(workers=able), frozenset(row["name"] for row in rows if row["state"] != "active")
+
+
+def _ability(name: str, offers: Sequence[ModelOffer]) -> Ability:
+    return Ability(
+        worker=name,
+        models=frozenset(offer.name for offer in offers),
+        kinds={offer.name: frozenset(offer.kinds) for offer in offers},
+        pixels_max={offer.name: offer.max_pixels * (offer.frames_max or 1) for offer in offers},
+    )
 
 
 async def _recall(tx: AsyncConnection) -> dict[str, tuple[ModelOffer, ...]]:

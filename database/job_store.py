@@ -1,5 +1,8 @@
 """The ledger: every method one transaction, every write of a lease holder fenced by its epoch."""
 
+import asyncio
+import logging
+import random
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -8,12 +11,13 @@ from sqlalchemy import RowMapping, Select, select, tuple_, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from database.claim import claim
+from database.claim import Claimed, Outrun, Terms, claim, leased_by, take_over
 from database.endings import accepting, cancelling, failing, finishing, retrying
-from database.engine import Database
+from database.engine import Database, PassingOutage
 from database.expiry import expire
 from database.fenced import Write, write_all
 from database.history import Move, record
+from database.line_keeper import LineKeeper, Overtaken
 from database.moments import moment_from_now, now
 from database.queue import ACTIVE, QUEUED, read_queue
 from database.rows import job_of, jobs_of, pictures_of, storable, values_of
@@ -21,21 +25,29 @@ from database.submitting import submit
 from database.tables import ENDED, job
 from database.together import Together
 from jobs.errors import JobNotFound
+from jobs.fairness import Rules
 from jobs.job import Failure, Job, JobId, JobState, Making, Picture, UserId
+from jobs.line import Line
 from jobs.planner import QueueSnapshot
 from jobs.ports import Decide, NewJob, RowLimit
 from jobs.run import RunKey
 
+_log = logging.getLogger(__name__)
+
 _SHARE = 64
 """Writes of lease holders in one commit at most."""
+_TRIES = 5
 
 
 class SqlJobStore:
     """:class:`jobs.ports.JobStore` on SQLite or PostgreSQL. ``owner`` names the host whose runs it writes of."""
 
-    def __init__(self, database: Database, *, owner: str = "here") -> None:
+    def __init__(self, database: Database, *, owner: str = "here", rules: Rules | None = None) -> None:
         self._database = database
         self._owner = owner
+        self._keeper = LineKeeper(rules)
+        self._claiming = asyncio.Lock()
+        self._looked_at = float("-inf")
         self._writes: Together[Write, Job] = Together(self._write_together, at_most=_SHARE)
 
     # -- doors ---------------------------------------------------------------------------------------------------------
@@ -89,9 +101,44 @@ class SqlJobStore:
 
     async def claim(self, worker: str, decide: Decide, *, lease_seconds: float) -> list[Job]:
         """T2. See the port."""
-        return await self._database.write(
-            partial(claim, worker=worker, decide=decide, lease_seconds=lease_seconds)
-        )
+        terms = Terms(worker=worker, owner=self._owner, dispatch=f"{random.getrandbits(104):026x}", lease_seconds=lease_seconds)
+        async with self._claiming:
+            return list((await self._claim(decide, terms)).jobs)
+
+    async def line(self, *, fresh: float = 1.0) -> Line:
+        """See the port."""
+        async with self._claiming:
+            if self._keeper.line is None or _seconds() - self._looked_at >= fresh:
+                await self._claim(None, Terms(worker="", owner=self._owner, dispatch="", lease_seconds=0))
+        assert self._keeper.line is not None
+        return self._keeper.line
+
+    async def _claim(self, decide: Decide | None, terms: Terms) -> Claimed:
+        """Again where somebody was faster, or where nobody knows whether the commit took effect."""
+        for attempt in range(_TRIES):
+            try:
+                await self._keeper.load(self._database)
+                if attempt and terms.dispatch and (jobs := await self._database.read(partial(leased_by, dispatch=terms.dispatch))):
+                    self._keeper.drop()  # the commit whose answer was lost
+                    return Claimed(jobs=tuple(jobs), wrote=True)
+                work = partial(claim, keeper=self._keeper, decide=decide, terms=terms)
+                claimed = await self._database.write_once(work)
+            except Outrun:
+                continue  # the line is right up to its last look, and the next one shows who was faster
+            except (Overtaken, PassingOutage, IntegrityError) as error:
+                self._keeper.drop()
+                if attempt + 1 == _TRIES:
+                    raise
+                _log.info("a claim is made again: %r", error)
+                await asyncio.sleep(random.random() * 0.1 * 2**attempt)  # noqa: S311  (jitter, no secret)
+            except BaseException:
+                self._keeper.drop()
+                raise
+            else:
+                take_over(self._keeper, claimed)
+                self._looked_at = _seconds()
+                return claimed
+        return Claimed()
 
     async def renew(self, keys: Sequence[RunKey], *, lease_seconds: float) -> tuple[set[RunKey], set[RunKey]]:
         """T4. See the port."""
@@ -152,6 +199,10 @@ class SqlJobStore:
             if len(writes) == 1:
                 return [error]
         return [(await self._write_together([write]))[0] for write in writes]
+
+
+def _seconds() -> float:
+    return asyncio.get_running_loop().time()
 
 
 # -- reading -----------------------------------------------------------------------------------------------------------

@@ -68,6 +68,17 @@ class SqlMemberStore:
         """See the port: both figures only grow, and are the same whenever they are asked for."""
         return await self._database.read(partial(_turn_of, user_id=user_id, job_id=job_id, endings=_ENDINGS[ending]))
 
+    async def maker_of(self, sha256: str) -> JobId | None:
+        """See the port."""
+        query = select(result.c.job_id).where(result.c.sha256 == sha256).order_by(result.c.seq).limit(1)
+        found = await self._database.read(lambda tx: _scalar(tx, query))
+        return JobId(found) if found else None
+
+    async def is_open(self, job_id: JobId) -> bool:
+        """See the port."""
+        query = select(func.count()).where(publication.c.job_id == job_id, publication.c.state == "posted", publication.c.show_prompt)
+        return bool(await self._database.read(lambda tx: _scalar(tx, query)))
+
     async def discard(self, user_id: UserId, job_id: JobId) -> bool:
         """See the port. The files go when nothing refers to them any more."""
         return await self._database.write(partial(_discard, user_id=user_id, job_id=job_id))

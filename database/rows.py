@@ -14,6 +14,7 @@ from sqlalchemy import select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from database.tables import result
+from jobs.batch import BatchKey
 from jobs.errors import InvalidRequest
 from jobs.job import Failure, Job, JobState, Lease, Making, Picture, Place
 from jobs.ports import NewJob
@@ -26,6 +27,7 @@ KINDS: tuple[str, ...] = get_args(RequestKind)
 """The kinds of request this version understands."""
 
 _KEY_MAX = 255
+_ALONE_AFTER = 2
 
 
 class UnreadableRow(ValueError):
@@ -51,6 +53,8 @@ def job_of(row: Mapping[str, Any], pictures: tuple[Picture, ...] = ()) -> Job:
             failure=_known(Failure, row["failure"]),
             making=_known(Making, row["making"]),
             dispatch=row["dispatch"] or "",
+            alone=is_alone(row),
+            predicted=row["predicted"],
             pictures=pictures,
             **{name: row[name] for name in _SAME},
         )
@@ -76,6 +80,29 @@ _SAME = (
     "generation", "attempt", "lost", "epoch", "version", "created_at", "not_before", "started_at", "finished_at",
     "cancel_requested", "idempotency_key",
 )  # fmt: skip
+
+
+def is_alone(row: Mapping[str, Any]) -> bool:
+    """Whether it runs without company: a worker died while it ran, or its lease lapsed twice (once may be the host's own absence)."""
+    return row["suspect"] > 0 or row["lost"] >= _ALONE_AFTER
+
+
+def batch_key_of(row: Mapping[str, Any]) -> BatchKey | None:
+    """The strict batch key of a row, without the cost of checking its order; None for one that only a newer darkroom understands."""
+    order = row["order"]
+    if not isinstance(order, dict) or not order.keys() <= _KNOWN:
+        unknown = ", ".join(sorted(set(order) - _KNOWN)) if isinstance(order, dict) else "all of it"
+        _log.warning("left alone: job %s: its order is not understood here (%s)", row["id"], unknown[:200])
+        return None
+    try:
+        if order.get("loras"):
+            return BatchKey.of(Order.model_validate(order), strict=True)
+        return BatchKey.of(Order.model_construct(None, **{**order, "loras": ()}), strict=True)
+    except (ValidationError, AttributeError, TypeError):
+        return None
+
+
+_KNOWN = frozenset(Order.model_fields)
 
 
 def _lease(row: Mapping[str, Any]) -> Lease | None:

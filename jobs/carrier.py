@@ -80,6 +80,8 @@ class UnderWay:
 
     worker: Worker
     job: Job
+    together: int = 1
+    """How many jobs its claim leased."""
     key: RunKey = field(init=False)
     task: asyncio.Task[None] | None = None
     started: float | None = None
@@ -162,7 +164,7 @@ class Carrier:
     async def _follow(self, run: UnderWay, tally: Tally, *, resume: bool) -> None:
         patience = self._policy.first_step
         # Closed here and now: left to the garbage collector, its connection would be torn down at some later moment.
-        async with aclosing(run.worker.run(Run.of(run.job), resume=resume)) as events:
+        async with aclosing(run.worker.run(Run.of(run.job, together=run.together), resume=resume)) as events:
             while True:
                 event = await _next_event(events, patience)
                 if isinstance(event, RunProgressed):

@@ -5,14 +5,14 @@ A lease is committed before its worker hears of the job, so a crash between the 
 
 import asyncio
 import logging
-from functools import partial
+from collections.abc import Sequence
 
 from jobs.batch import BatchKey
 from jobs.carrier import Carrier, Policy, Tally, UnderWay, fact_of
 from jobs.errors import StoreUnavailable
 from jobs.events import JobLeased
 from jobs.job import Job, JobId
-from jobs.planner import WorkerView, plan
+from jobs.planner import WorkerView, make_plan
 from jobs.ports import Clock, EventSink, JobStore, Worker
 from jobs.run import Run, RunKey, WorkerReport
 
@@ -36,16 +36,11 @@ class Dispatcher:
 
     async def fill(self, worker: Worker, report: WorkerReport, tally: Tally, group: asyncio.TaskGroup, *, room: int) -> int:
         """Claim up to ``room`` jobs for this worker and carry them in ``group``. Returns how many were claimed."""
-        view = WorkerView(
-            name=worker.name,
-            models=frozenset(offer.name for offer in report.models),
-            room=room,
-            running=tuple(BatchKey.of(run.job.order) for run in self._runs_of(worker.name)),
-        )
-        jobs = await self._store.claim(worker.name, partial(plan, worker=view), lease_seconds=self._policy.lease)
+        view = _view(worker.name, report, self._runs_of(worker.name), room)
+        jobs = await self._store.claim(worker.name, lambda line: make_plan(line, view), lease_seconds=self._policy.lease)
         for job in jobs:
             self._sink.publish(JobLeased(job=job))
-            self._start(worker, job, tally, group, resume=False)
+            self._start(worker, job, tally, group, together=len(jobs))
         return len(jobs)
 
     async def take_up(self, worker: Worker, tally: Tally, group: asyncio.TaskGroup) -> int:
@@ -57,7 +52,7 @@ class Dispatcher:
         held, _ = await self._store.renew(new, lease_seconds=self._policy.lease)
         for key in new:
             if key in held:
-                self._start(worker, jobs[key], tally, group, resume=True)
+                self._start(worker, jobs[key], tally, group, together=1, resume=True)
         return len(held)
 
     async def cancel(self, job_id: JobId) -> None:
@@ -100,8 +95,10 @@ class Dispatcher:
     def _runs_of(self, worker: str) -> list[UnderWay]:
         return [run for run in self._under_way.values() if run.worker.name == worker]
 
-    def _start(self, worker: Worker, job: Job, tally: Tally, group: asyncio.TaskGroup, *, resume: bool) -> None:
-        run = UnderWay(worker=worker, job=job)
+    def _start(
+        self, worker: Worker, job: Job, tally: Tally, group: asyncio.TaskGroup, *, together: int, resume: bool = False
+    ) -> None:
+        run = UnderWay(worker=worker, job=job, together=together)
         self._under_way[run.key] = run
         run.task = group.create_task(self._carry(run, tally, resume=resume), name=f"run {run.key}")
 
@@ -110,3 +107,19 @@ class Dispatcher:
             await self._carrier.carry(run, tally, resume=resume)
         finally:
             self._under_way.pop(run.key, None)
+
+
+def _view(name: str, report: WorkerReport, runs: Sequence[UnderWay], room: int) -> WorkerView:
+    """The worker as planning sees it. ``room`` counts rows."""
+    step_level = frozenset(offer.name for offer in report.models if offer.batch_by == "step")
+    return WorkerView(
+        name=name,
+        models=frozenset(offer.name for offer in report.models),
+        room=room,
+        running=tuple(BatchKey.of(run.job.order, strict=run.job.order.model not in step_level) for run in runs),
+        running_rows=sum(run.job.order.rows for run in runs),
+        busy_alone=any(run.job.alone for run in runs),
+        loaded=report.loaded,
+        step_level=step_level,
+        best_rows={offer.name: offer.best_batch for offer in report.models if offer.best_batch is not None},
+    )

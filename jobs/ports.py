@@ -9,12 +9,13 @@ from typing import Literal, Protocol
 from jobs.batch import BatchKey
 from jobs.events import JobEvent
 from jobs.job import Failure, InputPicture, Job, JobId, Making, Picture, Place, UserId
+from jobs.line import Line
 from jobs.offer import LoraOffer, ModelOffer
-from jobs.planner import QueueSnapshot
+from jobs.planner import Plan, QueueSnapshot
 from jobs.request import Order
 from jobs.run import MadePicture, Run, RunEvent, RunKey, WorkerReport
 
-Decide = Callable[[QueueSnapshot], Sequence[JobId]]
+Decide = Callable[[Line], Plan]
 """The planner, as the store calls it inside the claiming transaction: pure and quick."""
 
 
@@ -75,8 +76,8 @@ class JobStore(Protocol):
         """T1. Insert, or find the job of this idempotency key (then False, and nothing is written).
 
         Raises WaitingLimitReached("waiting_limit", waiting=, limit=), InvalidRequest("missing_input") when the order starts from
-        a picture that is neither an input of this person nor a picture made for them, IdempotencyConflict when the key's order differs (seed aside
-        when the request left it open: the comparison is by ``user_id`` and all fields of the order but the seed).
+        a picture that is neither an input of this person nor a picture made for them, IdempotencyConflict when the key's order
+        differs (seed aside when the request left it open: the comparison is by ``user_id`` and all fields of the order but the seed).
         """
         ...
 
@@ -97,11 +98,15 @@ class JobStore(Protocol):
         ...
 
     async def claim(self, worker: str, decide: Decide, *, lease_seconds: float) -> list[Job]:
-        """T2. In one transaction: read the queue, let ``decide`` choose, lease what it chose to ``worker``.
+        """T2. In one transaction: bring the line up to date, let ``decide`` choose, lease what it chose to ``worker``.
 
-        Bumps each person's ``served``, gives each job a free slot, epoch + 1. Jobs whose ``not_before`` is in the
-        future or whose cancel was asked are not shown to ``decide``.
+        Gives each job a free slot, epoch + 1 and the claim's ``dispatch``, charges its person, and stores every account that
+        changed since the last claim. A worker that the operator lets rest gets nothing.
         """
+        ...
+
+    async def line(self, *, fresh: float = 1.0) -> Line:
+        """The line as it was ``fresh`` seconds ago at most: for places, causes and times. Not to be changed."""
         ...
 
     async def accept(self, key: RunKey) -> Job:

@@ -40,9 +40,9 @@ class Run:
     """How many runs that claim leased."""
 
     @classmethod
-    def of(cls, job: Job) -> Self:
+    def of(cls, job: Job, *, together: int = 1) -> Self:
         """The run of a leased job's current epoch."""
-        return cls(key=RunKey(job_id=job.id, epoch=job.epoch), order=job.order)
+        return cls(key=RunKey(job_id=job.id, epoch=job.epoch), order=job.order, dispatch=job.dispatch, together=together)
 
 
 class FaultKind(StrEnum):

@@ -1,13 +1,15 @@
 """Short words for the contract tests: ask, claim, make."""
 
+from collections import Counter
 from collections.abc import Sequence
-from functools import partial
 from itertools import count
 from typing import Any
 
+from jobs.abilities import Abilities, Ability
 from jobs.job import Job, JobId, Making, Picture, Place, UserId
-from jobs.planner import QueueSnapshot, WorkerView, plan
-from jobs.ports import JobStore, NewJob
+from jobs.line import Line, WaitingJob
+from jobs.planner import Plan, PlannedLease, Reason, WorkerView, make_plan
+from jobs.ports import Decide, JobStore, NewJob
 from jobs.request import Order
 from jobs.run import Run, RunKey
 
@@ -47,21 +49,57 @@ async def ask(store: JobStore, user_id: UserId = ANA, **changes: Any) -> Job:
     return job
 
 
-def take_all(snapshot: QueueSnapshot) -> Sequence[JobId]:
+def choose(*ids: str, worker: str = "gpu") -> Decide:
+    """A planner that wants just these, whatever anybody's account says."""
+
+    def decide(line: Line) -> Plan:
+        return plan_of(line, [line.waiting[JobId(job_id)] for job_id in ids if job_id in line.waiting], worker)
+
+    return decide
+
+
+def plan_of(line: Line, jobs: Sequence[WaitingJob], worker: str = "gpu") -> Plan:
+    leases = [
+        PlannedLease(
+            job=job, worker=worker, reason=Reason.FAIR, low=0.0, v=0.0, handicap=0.0, charged={}, predicted=job.cost
+        )
+        for job in jobs
+    ]
+    return Plan(leases=tuple(leases), changes=line.books.changes())
+
+
+def waiting(line: Line) -> list[WaitingJob]:
+    """Oldest first."""
+    return sorted(line.waiting.values(), key=lambda job: job.place)
+
+
+def take_all(line: Line) -> Plan:
     """A planner that knows no limit but the two slots."""
-    left: dict[str, int] = {}
-    taken: list[JobId] = []
-    for job in snapshot.waiting:
-        have = left.setdefault(job.user_id, snapshot.active.get(job.user_id, 0))
-        if have < 2:
+    left: Counter[str] = Counter()
+    taken: list[WaitingJob] = []
+    for job in waiting(line):
+        if line.person(job.user_id).active + left[job.user_id] < 2 and (job.not_before or 0) <= line.now:
             left[job.user_id] += 1
-            taken.append(job.id)
-    return taken
+            taken.append(job)
+    return plan_of(line, taken)
 
 
-def by_turns(room: int, model: str = "house"):
+def by_turns(room: int, model: str = "house", worker: str = "gpu") -> Decide:
     """The real planner, for a worker with this much room."""
-    return partial(plan, worker=WorkerView(name="gpu", models=frozenset({model}), room=room))
+    view = WorkerView(
+        name=worker, models=frozenset({model}), room=room, loaded=frozenset({model}), step_level=frozenset({model})
+    )
+
+    def decide(line: Line) -> Plan:
+        line.realign(Abilities(workers=(Ability(worker=worker, models=frozenset({model})),)))
+        return make_plan(line, view)
+
+    return decide
+
+
+async def waits(store: JobStore) -> list[WaitingJob]:
+    """Who waits now, oldest first."""
+    return waiting(await store.line(fresh=0))
 
 
 async def claim(store: JobStore, worker: str = "gpu", *, lease_seconds: float = 30) -> list[Job]:
@@ -73,5 +111,5 @@ async def leased(
 ) -> tuple[Job, RunKey]:
     """A fresh job in a worker's hands, alone."""
     asked = await ask(store, user_id, **changes)
-    (job,) = await store.claim("gpu", lambda _: [asked.id], lease_seconds=lease_seconds)
+    (job,) = await store.claim("gpu", choose(asked.id), lease_seconds=lease_seconds)
     return job, Run.of(job).key

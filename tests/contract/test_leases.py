@@ -7,7 +7,7 @@ from database.job_store import SqlJobStore
 from jobs.errors import JobNotFound, LeaseLost
 from jobs.job import Failure, JobState
 from jobs.run import Run, RunKey
-from tests.contract.asking import ANA, BEN, EVA, HERE, MAKING, ask, claim, leased, picture, take_all
+from tests.contract.asking import ANA, BEN, EVA, HERE, MAKING, ask, claim, leased, picture, take_all, waits
 from tests.contract.looking import events, rows
 
 REASON = Failure(code="worker_unreachable", details={"n": 3, "detail": "\0 \ud800 <b>"})
@@ -141,7 +141,7 @@ async def test_a_job_in_its_back_off_is_shown_to_nobody(store: SqlJobStore):
     assert waiting.not_before is not None
     assert 55 < (waiting.not_before - job.created_at).total_seconds() < 120
     assert await claim(store) == []
-    assert (await store.snapshot()).waiting == ()
+    assert await waits(store) == []
     assert [found.id for found in await store.unfinished()] == [job.id]
 
 
@@ -203,7 +203,7 @@ async def test_a_job_that_lost_two_workers_runs_alone(store: SqlJobStore):
     await ask(store)
     seen: list[bool] = []
     for _ in range(3):
-        seen.append((await store.snapshot()).waiting[0].alone)
+        seen.append((await waits(store))[0].alone)
         await claim(store, lease_seconds=-1)
         await store.expire(lost_max=9)
 

@@ -7,7 +7,7 @@ from database.engine import Database
 from database.job_store import SqlJobStore
 from jobs.errors import IdempotencyConflict, InvalidRequest, JobNotFound, WaitingLimitReached
 from jobs.job import JobState
-from tests.contract.asking import ANA, BEN, HERE, ask, order, wish
+from tests.contract.asking import ANA, BEN, HERE, ask, order, plan_of, waiting, wish
 from tests.contract.looking import events, rows
 
 
@@ -86,7 +86,7 @@ async def test_a_hundred_different_requests_at_once_stop_at_the_limit(store: Sql
 async def test_the_waiting_limit_counts_only_ones_own_waiting_jobs(store: SqlJobStore):
     await ask(store, BEN)
     await ask(store)
-    await store.claim("gpu", lambda queue: [job.id for job in queue.waiting if job.user_id == ANA], lease_seconds=9)
+    await store.claim("gpu", lambda line: plan_of(line, [job for job in waiting(line) if job.user_id == ANA]), lease_seconds=9)
 
     _, created = await store.submit(wish(), waiting_limit=1)
 

@@ -127,12 +127,12 @@ async def test_readers_do_not_wait_for_a_writer_and_see_what_was_committed(datab
     async def slow_write(tx) -> None:
         await tx.exec_driver_sql("DELETE FROM outbox")
         await tx.exec_driver_sql("DELETE FROM job")
-        seen.append(len((await store.snapshot()).waiting))
+        seen.append(len(await store.unfinished()))
 
     await database.write(slow_write)
 
     assert seen == [1]
-    assert len((await store.snapshot()).waiting) == 0
+    assert len(await store.unfinished()) == 0
 
 
 async def test_a_cancelled_transaction_leaves_no_trace_and_no_stuck_connection(database: Database):

@@ -1,0 +1,239 @@
+"""This process's line, and how much of the ledger it contains.
+
+The line changes in memory while a claim's transaction goes on. A commit that fails leaves a line of which nobody knows whether it is
+true, so it is dropped and read anew; so is one that another host overtook while ours held changes that were never stored.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import RowMapping, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from database.books import read_changes, read_pool_ids
+from database.engine import Database
+from database.fleet_memory import read_fleet
+from database.limits import read_limits
+from database.log import AT_ONCE, CLOCK, JOB_COLUMNS, read_news, read_position
+from database.moments import now
+from database.queue import ACTIVE, QUEUED
+from database.rows import KINDS, batch_key_of, is_alone
+from database.tables import claim_clock, job
+from jobs.batch import BatchKey
+from jobs.fairness import Changes, Rules
+from jobs.job import JobId, UserId
+from jobs.line import ActiveJob, Line, WaitingJob
+
+_log = logging.getLogger(__name__)
+
+_CHUNK = 20_000
+_LIMITS_EVERY = 60.0
+"""Seconds after which limits that other hosts found are read again."""
+_UNKNOWN_COST = 10.0
+"""Seconds for a job that an older host wrote without its cost."""
+
+
+class Overtaken(Exception):
+    """The line does not know everything it should: read it anew and begin again."""
+
+
+class LineKeeper:
+    """Keeps one line. Its owner lets only one claim at a time near it."""
+
+    def __init__(self, rules: Rules | None = None) -> None:
+        self._rules = rules or Rules()
+        self._line: Line | None = None
+        self._seen = ""
+        self._stamp = -1
+        self._dirty = False
+        self._limits_at = float("-inf")
+        self._fleet: object = None
+        self.resting: frozenset[str] = frozenset()
+        """Workers that the operator has paused or drains: nothing is claimed for them."""
+
+    @property
+    def line(self) -> Line | None:
+        """As of the last look; None before the first."""
+        return self._line
+
+    @property
+    def next_stamp(self) -> int:
+        """The number of the claim that is being made."""
+        return self._stamp + 1
+
+    @property
+    def seen(self) -> str:
+        """The part of the log that the line contains."""
+        return self._seen
+
+    @property
+    def dirty(self) -> bool:
+        """Whether the accounts contain more of the log than is stored."""
+        return self._dirty
+
+    def drop(self) -> None:
+        """Forget the line: the next look reads everything."""
+        self._line = None
+
+    def committed(self, *, wrote: bool) -> None:
+        """What the line holds is what the ledger holds."""
+        self._dirty = False
+        if wrote:
+            self._stamp += 1
+
+    async def load(self, database: Database) -> None:
+        """Read the queue, if the line is not there, on one snapshot and outside any lock."""
+        if self._line is None:
+            await database.read(self._load)
+
+    async def catch_up(self, tx: AsyncConnection) -> Line:
+        """Bring the line up to date, under the claim's lock. Raises Overtaken."""
+        line = self._line
+        if line is None:
+            raise Overtaken
+        news = await read_news(tx, self._seen)
+        stamp = news[0]["stamp"]
+        if len(news) >= AT_ONCE:
+            raise Overtaken
+        if (-1 if stamp is None else stamp) != self._stamp:
+            await self._catch_up_with_others(tx, line, stamp)
+        self._dirty = self._dirty or news[0]["event"] is not None or stamp is None
+        line.wake(news[0]["present"].timestamp())
+        _tell(line, news)
+        self._seen = news[0]["position"]
+        if news[0]["fleet"] != self._fleet:
+            await self._look_at_fleet(tx, line)
+            self._fleet = news[0]["fleet"]
+        if line.now - self._limits_at > _LIMITS_EVERY:
+            line.limits, self._limits_at = await read_limits(tx), line.now
+        return line
+
+    async def _look_at_fleet(self, tx: AsyncConnection, line: Line) -> None:
+        abilities, self.resting = await read_fleet(tx)
+        line.realign(abilities)
+
+    async def _catch_up_with_others(self, tx: AsyncConnection, line: Line, stamp: int | None) -> None:
+        if self._dirty or stamp is None or stamp < self._stamp:
+            raise Overtaken
+        changes, forced_at = await read_changes(tx, after=self._stamp)
+        gone = line.books.pools.keys() - await read_pool_ids(tx)
+        line.replace(Changes(accounts=changes.accounts, pools=changes.pools, gone=tuple(gone)), forced_at=forced_at)
+        self._stamp = stamp
+
+    async def _load(self, tx: AsyncConnection) -> None:
+        clock = (await tx.execute(select(claim_clock).where(claim_clock.c.name == CLOCK))).mappings().one_or_none()
+        self._stamp = -1 if clock is None else clock["stamp"]
+        # The accounts contain the log up to there; what came after is told again, which changes nothing else.
+        self._seen = await read_position(tx) if clock is None else clock["applied"]
+        present = (await tx.execute(select(now()))).scalar_one().timestamp()
+        changes, forced_at = await read_changes(tx, after=-1)
+        abilities, self.resting = await read_fleet(tx)
+        self._fleet = None  # the first look under the lock looks at it again
+        line = Line(self._rules)
+        line.load(
+            waiting=await _waiting_jobs(tx),
+            active=[_active(row) for row in await _rows(tx, ACTIVE)],
+            accounts=changes.accounts,
+            pools=changes.pools,
+            forced_at=forced_at,
+            abilities=abilities,
+            now=present,
+        )
+        line.limits, self._limits_at = await read_limits(tx), present
+        self._line, self._dirty = line, False
+
+
+async def _waiting_jobs(tx: AsyncConnection) -> list[WaitingJob]:
+    """In portions, so that a million rows never are in memory beside what is made of them."""
+    jobs: list[WaitingJob] = []
+    last = -1
+    while rows := await _rows(tx, QUEUED & (job.c.seq > last), limit=_CHUNK):
+        jobs += [_waiting(row) for row in rows if _is_claimable(row)]
+        last = rows[-1]["seq"]
+    return jobs
+
+
+async def _rows(tx: AsyncConnection, which: Any, *, limit: int | None = None) -> Sequence[RowMapping]:
+    query = select(*(job.c[name] for name in JOB_COLUMNS)).where(which).order_by(job.c.seq).limit(limit)
+    return (await tx.execute(query)).mappings().all()
+
+
+def _tell(line: Line, news: Sequence[RowMapping]) -> None:
+    """First every charge that ended, in the order of the log; then each job as it is now."""
+    jobs: dict[str, Mapping[str, Any] | None] = {}
+    settled: dict[str, bool] = {}
+    for event in news:
+        if event["event"] is None:
+            continue
+        job_id = event["event_job"]
+        row = {name: event[f"j_{name}"] for name in JOB_COLUMNS} if event["j_id"] is not None else None
+        jobs[job_id] = row
+        settled[job_id] = not event["fresh"]
+        if event["kept"] is not None:
+            _end(line, job_id, row, event)
+    for job_id, row in jobs.items():
+        _set(line, job_id, row, settled=settled[job_id])
+
+
+def _end(line: Line, job_id: str, row: Mapping[str, Any] | None, event: RowMapping) -> None:
+    charged = (event["facts"] or {}).get("charged") or {}
+    if job_id not in line.active and row is not None and charged and event["fresh"]:
+        # Leased by another host and ended since our last look: its charge is known from the log alone.
+        line.holds(_active({**row, "charged": charged, "worker": ""}))
+    line.ends(JobId(job_id), event["kept"], settled=not event["fresh"])
+
+
+def _set(line: Line, job_id: str, row: Mapping[str, Any] | None, *, settled: bool) -> None:
+    state = None if row is None else row["state"]
+    if row is not None and state in ("leased", "running"):
+        line.holds(_active(row))
+        return
+    if job_id in line.active:  # it ended without a word on its charge, by an older host's hand
+        line.ends(JobId(job_id), 1.0, settled=settled)
+    if row is not None and state == "queued" and _is_claimable(row):
+        line.waits(_waiting(row), settled=settled)
+    else:
+        line.leaves(JobId(job_id))
+
+
+def _is_claimable(row: Mapping[str, Any]) -> bool:
+    """Not one that only a newer darkroom understands, nor one whose cancel was asked."""
+    return row["kind"] in KINDS and not row["cancel_requested"] and batch_key_of(row) is not None
+
+
+def _waiting(row: Mapping[str, Any]) -> WaitingJob:
+    key = batch_key_of(row)
+    assert key is not None
+    return WaitingJob(
+        id=JobId(row["id"]),
+        user_id=UserId(row["user_id"]),
+        key=key,
+        place=row["seq"],
+        cost=row["cost"] or _UNKNOWN_COST,
+        rows=row["count"],
+        lane=row["lane"] or "normal",
+        weight=row["weight"] or 1.0,
+        queued_at=(row["queued_at"] or row["created_at"]).timestamp(),
+        not_before=None if row["not_before"] is None else row["not_before"].timestamp(),
+        alone=is_alone(row),
+        exclude=_excluded(row),
+    )
+
+
+def _active(row: Mapping[str, Any]) -> ActiveJob:
+    plain = BatchKey(kind=row["kind"], model=row["model"], width=row["width"], height=row["height"])
+    key = batch_key_of(row) or plain  # a newer host's job takes its place here too
+    return ActiveJob(
+        id=JobId(row["id"]),
+        user_id=UserId(row["user_id"]),
+        key=key,
+        worker=row["worker"],
+        charged=row["charged"] or {},
+        predicted=row["predicted"] or 0.0,
+        exclude=_excluded(row),
+    )
+
+
+def _excluded(row: Mapping[str, Any]) -> frozenset[str]:
+    return frozenset(row["shunned"] or ())
