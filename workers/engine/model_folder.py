@@ -11,6 +11,7 @@ from workers.engine import schedulers, weights_file
 from workers.engine.errors import ModelUnreadable
 from workers.engine.families import registry
 from workers.engine.families.registry import FamilyFacts
+from workers.engine.run import RunKind
 from workers.engine.shape import ModelShape
 
 _JSON_BYTES_MAX = 1024 * 1024
@@ -153,7 +154,7 @@ def _shape(
     )
 
 
-def _kinds(folder: Path, facts: FamilyFacts, denoiser: Mapping[str, Any], vae: Mapping[str, Any]) -> tuple[str, ...]:
+def _kinds(folder: Path, facts: FamilyFacts, denoiser: Mapping[str, Any], vae: Mapping[str, Any]) -> tuple[RunKind, ...]:
     channels = int(denoiser.get("in_channels", 4))
     pipeline = str(read_json(folder / "model_index.json").get("_class_name"))
     kinds = registry.kinds_of(facts, pipeline, channels=channels, latent_channels=int(vae.get("latent_channels", 4)))

@@ -8,11 +8,15 @@ off for the model, with the reason in the log and in the worker's capabilities.
 
 from __future__ import annotations
 
+import io
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from PIL import Image
+
+from workers.engine.catalog import ModelSource
 from workers.engine.errors import RunFailure
 from workers.engine.families.base import Family
 from workers.engine.run import LoraUse, RunSpec
@@ -65,6 +69,45 @@ def check(family: Family, plain: RunSpec, *, precision: str, loras: Sequence[Lor
         f"a picture made in company differs from the same made alone by {max(gaps):.2g} (allowed: {bound(precision):.2g}); "
         "its pictures are made one at a time"
     )
+
+
+def guard(family: Family, source: ModelSource, *, precision: str) -> None:
+    """Check a model that was just loaded and write the verdict into `family.alone`.
+
+    A check that cannot be made (memory ran out, say) is no verdict against the model: the canary looks at its first pass.
+    """
+    try:
+        family.alone = check(family, smallest(source), precision=precision)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the model's first run will meet it and be told
+        _log.warning("The parity of the model %s could not be checked: %s", source.name, type(error).__name__)
+
+
+def smallest(source: ModelSource) -> RunSpec:
+    """The cheapest request that a model takes."""
+    shape = source.shape
+    side = max(shape.side_min, shape.size_multiple)
+    kind = shape.kinds[0]
+    given = _grey(side) if kind in ("inpaint", "image_to_image", "edit", "upscale") else None
+    return RunSpec(
+        model=source.name,
+        kind=kind,
+        prompt="",
+        width=side,
+        height=side,
+        steps=2,
+        guidance=3.0,
+        seed=1,
+        image=given,
+        mask=given if kind == "inpaint" else None,
+        strength=1.0 if given is not None else None,
+        frames=min(4, shape.frames_max) or None,
+    )
+
+
+def _grey(side: int) -> bytes:
+    out = io.BytesIO()
+    Image.linear_gradient("L").resize((side, side)).convert("RGB").save(out, "PNG")
+    return out.getvalue()
 
 
 def alone(family: Family, spec: RunSpec) -> Any:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from workers.engine.run import RunKind
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelShape:
@@ -22,7 +24,7 @@ class ModelShape:
     scheduler: str
     schedulers: tuple[str, ...] = ()
     #: The kinds of order that it takes.
-    kinds: tuple[str, ...] = ("text_to_image",)
+    kinds: tuple[RunKind, ...] = ("text_to_image",)
     #: Frames of a clip: where a request names none, and the most. 0 where it makes no clips.
     default_frames: int = 0
     frames_max: int = 0

@@ -84,7 +84,7 @@ class Autoencoder:
 
 def to_tensor(pixels: Any) -> torch.Tensor:
     """A picture (H, W, 3) uint8 as (1, 3, H, W) in -1..1."""
-    return (torch.from_numpy(pixels).to(torch.float32) / 127.5 - 1).permute(2, 0, 1)[None]
+    return (torch.tensor(pixels).to(torch.float32) / 127.5 - 1).permute(2, 0, 1)[None]
 
 
 def to_pixels(image: torch.Tensor) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from workers.engine import model_folder, schedulers
+from workers.engine import model_folder, parity, schedulers
 from workers.engine.catalog import ModelSource
 from workers.engine.errors import ModelUnreadable
 from workers.engine.families import registry
@@ -38,7 +38,9 @@ def load(
             part.eval().requires_grad_(False)
     (place or to_device)(parts, device)
     check_cells(source, parts["vae"], device)
-    return build(source, parts, device)
+    family = build(source, parts, device)
+    parity.guard(family, source, precision=str(dtype).removeprefix("torch."))
+    return family
 
 
 def parts_of(source: ModelSource, dtype: torch.dtype) -> dict[str, Any]:
@@ -138,8 +140,8 @@ def tokenizer(source: ModelSource, part: str) -> Any:
         return load_tokenizer(folder)
     import transformers
 
-    kind = transformers.T5TokenizerFast if "T5TokenizerFast" in facts.parts[part] else transformers.AutoTokenizer
-    return kind.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+    kind = "T5TokenizerFast" if "T5TokenizerFast" in facts.parts[part] else "AutoTokenizer"
+    return getattr(transformers, kind).from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
 
 
 def own_scheduler(source: ModelSource) -> Any:

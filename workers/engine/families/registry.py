@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from workers.engine.run import RunKind
+
 FamilyName = Literal["sd15", "sdxl", "flux", "z_image", "animatediff"]
 
 _AUTOENCODERS = ("AutoencoderKL", "AutoencoderTiny")
@@ -35,6 +37,8 @@ class FamilyFacts:
     default_cells: int = 64
     default_steps: int = 25
     default_guidance: float = 7.5
+    #: The half precision that the models were published for; T5 and Z-Image overflow in float16.
+    half: Literal["float16", "bfloat16"] = "float16"
 
 
 _PLAIN_UNET = {
@@ -83,6 +87,7 @@ FLUX = FamilyFacts(
         "text_encoder_2": ("T5EncoderModel",), "tokenizer_2": _T5_TOKENS,
     },
     patch=2,
+    half="bfloat16",
     default_cells=128,
     default_steps=28,
     default_guidance=3.5,
@@ -95,6 +100,7 @@ Z_IMAGE = FamilyFacts(
         "text_encoder": ("Qwen3Model", "Qwen3ForCausalLM"), "tokenizer": _QWEN_TOKENS,
     },
     patch=2,
+    half="bfloat16",
     default_cells=128,
     default_steps=9,
     default_guidance=0.0,
@@ -116,10 +122,10 @@ BY_PIPELINE: Mapping[str, FamilyFacts] = {
 BY_NAME: Mapping[str, FamilyFacts] = {facts.name: facts for facts in BY_PIPELINE.values()}
 
 #: What each family can do; `kinds_of` says it of one model.
-_FROM_PICTURES = ("text_to_image", "image_to_image", "inpaint", "upscale")
+_FROM_PICTURES: tuple[RunKind, ...] = ("text_to_image", "image_to_image", "inpaint", "upscale")
 
 
-def kinds_of(facts: FamilyFacts, pipeline: str, *, channels: int, latent_channels: int) -> tuple[str, ...] | None:
+def kinds_of(facts: FamilyFacts, pipeline: str, *, channels: int, latent_channels: int) -> tuple[RunKind, ...] | None:
     """The kinds of order that a model takes, or None where its denoiser reads what this worker cannot give it."""
     if facts.denoiser == "transformer":
         if facts.name == "flux":
