@@ -1,14 +1,17 @@
 """From nothing to the weights: `python -m housemodel.train --out FOLDER`; run it again after an interruption.
 
 Text encoder (seconds), denoiser (the long part), decoder (minutes), then the evaluation. One core is enough; the same
-seed and the same number of threads give the same weights.
+seed and the same number of threads give the same weights, interrupted or not. `--quick` runs every stage for a few
+steps: its weights can do nothing, but they show that the chain holds.
 """
 
 import argparse
+import json
 import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
@@ -16,17 +19,29 @@ from diffusers import AutoencoderTiny, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from housemodel.dataset import make_scenes
-from housemodel.evaluate import OTHER_SETTINGS, evaluate
+from housemodel.evaluate import GUIDANCE, OTHER_SETTINGS, STEPS, evaluate
 from housemodel.parts import assemble, build_autoencoder, build_denoiser, build_text_encoder, load_pipeline
 from housemodel.tokens import build_tokenizer
 from housemodel.train_decoder import DecoderCourse, DecoderPlan, train_decoder
 from housemodel.train_denoiser import Course, Denoising, Plan, train_denoiser
 from housemodel.train_text import pretrain_text
 
-SCENES = 24_000
-TEXT_STEPS = 450
 ABOUT = "darkroom.json"
 """Title and default settings, which workers read beside the pipeline's own files."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """The whole way: scenes, steps of the text encoder, and the plans of denoiser and decoder."""
+
+    scenes: int = 24_000
+    text_steps: int = 450
+    denoiser: Plan = field(default_factory=Plan)
+    decoder: DecoderPlan = field(default_factory=DecoderPlan)
+
+
+class OtherPlanError(ValueError):
+    """The work folder belongs to a training with other settings."""
 
 
 class Progress:
@@ -66,15 +81,26 @@ def stored(file: Path, make: Callable[[], dict]) -> dict:
     return torch.load(file, weights_only=False)
 
 
-def trained_words(work: Path, plan: Plan) -> tuple[CLIPTokenizer, Denoising]:
+def begin(work: Path, way: Way) -> None:
+    """Make the work folder, or take it up again; raises OtherPlanError if it was begun with other settings."""
+    work.mkdir(parents=True, exist_ok=True)
+    told, file = json.dumps(asdict(way), indent=2), work / "plan.json"
+    if not file.exists():
+        file.write_text(told)
+    if file.read_text() != told:
+        raise OtherPlanError(f"{work} holds a training with other settings ({file}); name another --out, or remove it")
+
+
+def trained_words(work: Path, way: Way) -> tuple[CLIPTokenizer, Denoising]:
     """Text encoder and denoiser after their training."""
-    tokenizer = build_tokenizer()
+    plan, tokenizer = way.denoiser, build_tokenizer()
+    torch.manual_seed(plan.seed)
     text, denoiser = build_text_encoder(tokenizer), build_denoiser()
-    say(f"drawing {SCENES} scenes")
-    data = make_scenes(SCENES, plan.seed)
+    say(f"drawing {way.scenes} scenes")
+    data = make_scenes(way.scenes, plan.seed)
 
     def first_words() -> dict:
-        pretrain_text(text, tokenizer, data.scenes, steps=TEXT_STEPS, seed=plan.seed, report=say)
+        pretrain_text(text, tokenizer, data.scenes, steps=way.text_steps, seed=plan.seed, report=say)
         return text.state_dict()
 
     text.load_state_dict(stored(work / "text.pt", first_words))
@@ -86,6 +112,7 @@ def trained_words(work: Path, plan: Plan) -> tuple[CLIPTokenizer, Denoising]:
 
 def trained_autoencoder(work: Path, plan: DecoderPlan) -> AutoencoderTiny:
     """The autoencoder after the decoder's training."""
+    torch.manual_seed(plan.seed)
     vae, file = build_autoencoder(), work / "decoder.pt"
     course = DecoderCourse(vae, plan)
     if file.exists():
@@ -99,15 +126,35 @@ def trained_autoencoder(work: Path, plan: DecoderPlan) -> AutoencoderTiny:
     return vae
 
 
+def _load_in_full(config: Path) -> None:
+    """Text encoders load in the precision that their settings name, the other parts in fp32 unless told: let them agree."""
+    told = json.loads(config.read_text())
+    config.write_text(json.dumps(told | {"dtype": "float32"}, indent=2) + "\n")
+
+
 def export(out: Path, tokenizer: CLIPTokenizer, text: CLIPTextModel, denoiser: UNet2DConditionModel, vae: AutoencoderTiny) -> None:
     """Write the pipeline in fp16 beside the folder, then swap it in; what the house says about the model stays."""
     beside = out.with_name(out.name + ".part")
     shutil.rmtree(beside, ignore_errors=True)
     assemble(tokenizer, text.half(), denoiser.half(), vae.half()).save_pretrained(beside, safe_serialization=True)
+    _load_in_full(beside / "text_encoder" / "config.json")
     if (out / ABOUT).exists():
         shutil.copy(out / ABOUT, beside / ABOUT)
+    else:
+        about = {"title": "House model", "default_steps": STEPS, "default_guidance": GUIDANCE}
+        (beside / ABOUT).write_text(json.dumps(about, indent=2) + "\n")
     shutil.rmtree(out, ignore_errors=True)
     beside.rename(out)
+
+
+def plan_way(seed: int, steps: int | None, decoder_steps: int | None, quick: bool) -> Way:
+    """The settings for a seed; quick ones save at every second step, so that an interruption finds something."""
+    if quick:
+        small = Plan(steps=steps or 8, batch=4, warm_up=2, seed=seed, save_every=2)
+        return Way(scenes=200, text_steps=20, denoiser=small,
+                   decoder=DecoderPlan(steps=decoder_steps or 8, batch=2, pictures=100, seed=seed + 2, save_every=2))  # fmt: skip
+    return Way(denoiser=Plan(steps=steps or Plan().steps, seed=seed),
+               decoder=DecoderPlan(steps=decoder_steps or DecoderPlan().steps, seed=seed + 2))  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -115,21 +162,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     reader = argparse.ArgumentParser(prog="python -m housemodel.train", description=__doc__)
     reader.add_argument("--out", type=Path, default=Path("house-weights"), help="the pipeline folder to write")
     reader.add_argument("--seed", type=int, default=7)
-    reader.add_argument("--steps", type=int, default=Plan().steps, help="steps of the denoiser")
-    reader.add_argument("--decoder-steps", type=int, default=DecoderPlan().steps)
+    reader.add_argument("--steps", type=int, help=f"steps of the denoiser (default {Plan().steps})")
+    reader.add_argument("--decoder-steps", type=int, help=f"steps of the decoder (default {DecoderPlan().steps})")
     reader.add_argument("--threads", type=int, default=1)
-    reader.add_argument("--n", type=int, default=200, help="captions of the evaluation at the end")
+    reader.add_argument("--n", type=int, help="captions of the evaluation at the end (default 200)")
+    reader.add_argument("--quick", action="store_true", help="a few steps of every stage, to see that the chain holds")
     given = reader.parse_args(arguments)
     torch.set_num_threads(given.threads)
-    torch.manual_seed(given.seed)
-    work = given.out.with_name(given.out.name + ".work")
-    work.mkdir(parents=True, exist_ok=True)
-    tokenizer, words = trained_words(work, Plan(steps=given.steps, seed=given.seed))
-    torch.manual_seed(given.seed + 1)
-    vae = trained_autoencoder(work, DecoderPlan(steps=given.decoder_steps, seed=given.seed + 2))
+    way, work = plan_way(given.seed, given.steps, given.decoder_steps, given.quick), given.out.with_name(given.out.name + ".work")
+    try:
+        begin(work, way)
+    except OtherPlanError as error:
+        reader.error(str(error))
+    tokenizer, words = trained_words(work, way)
+    vae = trained_autoencoder(work, way.decoder)
     export(given.out, tokenizer, words.text, words.denoiser, vae)
     say(f"written to {given.out}")
-    evaluate(load_pipeline(given.out), given.n, OTHER_SETTINGS)
+    evaluate(load_pipeline(given.out), given.n or (4 if given.quick else 200), OTHER_SETTINGS)
 
 
 if __name__ == "__main__":

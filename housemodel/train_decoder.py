@@ -40,6 +40,7 @@ class DecoderPlan:
     styled: float = 0.25
     stars: float = 0.45
     seed: int = 3
+    save_every: int = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,7 +175,7 @@ def train_decoder(course: DecoderCourse, report: Callable[[int, float], None], s
     """Run the course to its end, then put the weight average in the decoder's place."""
     while course.step < course.plan.steps:
         report(course.step + 1, course.advance())
-        if course.step % 100 == 0:
+        if course.step % course.plan.save_every == 0:
             save()
     save()
     course.decoder.load_state_dict(course.average.state_dict())

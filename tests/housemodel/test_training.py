@@ -1,6 +1,10 @@
 """Training in small: the written encoder, a resumed course, and the folder that comes out."""
 
 import copy
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +18,7 @@ from housemodel.dataset import held_out, make_scenes  # noqa: E402
 from housemodel.parts import build_autoencoder, build_denoiser, build_text_encoder  # noqa: E402
 from housemodel.scenes import draw, random_scene  # noqa: E402
 from housemodel.tokens import MOST_TOKENS, build_tokenizer  # noqa: E402
-from housemodel.train import ABOUT, export  # noqa: E402
+from housemodel.train import ABOUT, OtherPlanError, begin, export, plan_way  # noqa: E402
 from housemodel.train_denoiser import Course, Denoising, Plan, rate_at, train_denoiser  # noqa: E402
 from housemodel.train_text import tokenize  # noqa: E402
 
@@ -93,3 +97,46 @@ def test_no_caption_of_the_house_is_cut_and_unknown_words_fall_apart():
     assert longest <= MOST_TOKENS
     assert len(tokenizer.tokenize("zxqv")) > 1
     assert len(tokenizer("word " * 300, truncation=True).input_ids) == MOST_TOKENS
+
+
+def train_in_a_process(out: Path) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", "housemodel.train", "--quick", "--out", str(out)]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+
+
+def kill_once_there_is(file: Path, running: "subprocess.Popen[str]") -> None:
+    while not file.exists() and running.poll() is None:
+        time.sleep(0.05)
+    assert file.exists()
+    running.kill()
+    running.communicate()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_the_whole_chain_killed_near_its_end_ends_in_the_same_weights(tmp_path: Path):
+    unbroken = train_in_a_process(tmp_path / "unbroken")
+    said, _ = unbroken.communicate()
+    assert unbroken.returncode == 0, said
+    assert "denoiser [########################] 8/8" in said
+    assert "decoder [########################] 8/8" in said
+
+    broken = tmp_path / "broken"
+    kill_once_there_is(tmp_path / "broken.work" / "decoder.pt", train_in_a_process(broken))
+    assert not broken.exists()
+    last = train_in_a_process(broken)
+    said, _ = last.communicate()
+    assert last.returncode == 0, said
+
+    files = sorted(file.relative_to(broken) for file in broken.rglob("*.safetensors"))
+    assert len(files) == 3
+    assert [file for file in files if (broken / file).read_bytes() != (tmp_path / "unbroken" / file).read_bytes()] == []
+
+
+def test_a_work_folder_of_other_settings_is_refused(tmp_path: Path):
+    begin(tmp_path, plan_way(7, 10, None, quick=False))
+    begin(tmp_path, plan_way(7, 10, None, quick=False))
+    with pytest.raises(OtherPlanError, match="other settings"):
+        begin(tmp_path, plan_way(8, 10, None, quick=False))

@@ -59,7 +59,9 @@ def test_the_weights_are_small_and_in_half_precision() -> None:
 
 
 def test_an_unmodified_pipeline_loads_them_at_128_pixels(pipe: StableDiffusionPipeline) -> None:
-    assert type(DiffusionPipeline.from_pretrained(weights_folder())) is StableDiffusionPipeline
+    plain = DiffusionPipeline.from_pretrained(weights_folder())
+    assert type(plain) is StableDiffusionPipeline
+    assert {part.dtype for part in (plain.unet, plain.vae, plain.text_encoder)} == {torch.float32}
     assert pipe.vae_scale_factor * pipe.unet.config.sample_size == 128
     assert pipe.safety_checker is None
 
