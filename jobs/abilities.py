@@ -17,12 +17,16 @@ class Ability:
     """Kinds of request by model; a model without an entry takes every kind."""
     pixels_max: Mapping[str, int] = field(default_factory=dict)
     """The largest picture by model, where memory sets a limit."""
+    loras: frozenset[str] = frozenset()
+    """LoRAs that it has."""
     speed: float = 1.0
     """Measured, against the reference worker."""
 
     def can(self, key: BatchKey) -> bool:
         """Whether this worker can make what ``key`` describes."""
         if key.model not in self.models or key.kind not in self.kinds.get(key.model, frozenset({key.kind})):
+            return False
+        if not key.loras <= self.loras:
             return False
         return key.width * key.height * max(key.frames, 1) <= self.pixels_max.get(key.model, 1 << 62)
 
@@ -32,7 +36,7 @@ class Abilities:
     """The fleet, as every host sees it: online or heard of lately, so that a short absence is no change.
 
     Its :meth:`need` names what a job needs. Most jobs need their model; one that only some of the model's workers can make (too
-    large for the others, or known to have failed there) has a longer name and so, perhaps, a pool of its own.
+    large for the others, with a LoRA that they lack, or known to have failed there) has a longer name and so, perhaps, a pool of its own.
     """
 
     workers: tuple[Ability, ...] = ()

@@ -31,6 +31,11 @@ class BatchKey:
             detail=_sampler_settings(order) if strict else "",
         )
 
+    @property
+    def loras(self) -> frozenset[str]:
+        """Names of the LoRAs it takes; a key that is not strict does not say."""
+        return frozenset(name for name, _ in json.loads(self.detail)[-1]) if self.detail else frozenset()
+
 
 def _sampler_settings(order: Order) -> str:
     """Steps, guidance, scheduler, strength, scale and LoRAs as canonical JSON."""

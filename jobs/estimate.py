@@ -1,21 +1,38 @@
-"""How long a job will take: learned from what was measured, unknown until then.
+"""How long things take: learned from what was measured, unknown until then.
 
-Per (worker, model) the seconds of one step per million pixels, as an exponentially weighted mean with its spread. What does
-not grow with the steps (decoding, the text) is inside that mean: steps dominate at every size we serve.
+Rates are seconds per million pixels and step, as exponentially weighted means of their logarithms: for (worker, model, size, rows of
+the pass), and for what is left of that when the more special names are unknown. A range is the mean with 1.28 deviations of what
+predictions were off, 80 % of a normal distribution; a forecast of a whole wait has its range from how far earlier forecasts were off
+(:class:`Calibration`).
 """
 
-from dataclasses import dataclass
-from math import sqrt
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from math import ceil, exp, log, log2, sqrt
+from typing import Any
 
 from jobs.request import Order
 
-_WEIGHT = 0.25
-"""Weight of the newest measurement: four or five jobs forget a change of machine load."""
+_WEIGHT = 0.2
+"""Of the newest measurement: a change of machine load is forgotten within five or ten jobs."""
+
+_SPREAD_80 = 1.28
+_SPREAD_AT_FIRST = 0.35
+"""Deviation of the logarithm that one measurement says: about 35 % off."""
+
+_GAIN_STEP = 0.96
+_PATIENCE = 2.5
+"""A pass of b rows is worth it where T(b) ≤ 0.96·b/(b−1)·T(b−1) at each step, and takes nobody more than 2.5 times as long as alone."""
+
+COLD_START = 4.0
+"""Seconds per step and million pixels where nothing was measured: a middling card and model. Only the proportions between jobs matter
+for fairness, and those are in the steps and pixels."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Eta:
-    """Seconds from now, most likely between ``low`` and ``high``."""
+    """Seconds from now, most likely (80 %) between ``low`` and ``high``."""
 
     low: float
     high: float
@@ -23,37 +40,215 @@ class Eta:
 
 @dataclass
 class _Rate:
+    """Exponentially weighted mean and variance of a logarithm."""
+
     mean: float
-    variance: float
+    variance: float = _SPREAD_AT_FIRST**2
+    seen: int = 1
+
+    def learn(self, value: float) -> None:
+        off = value - self.mean
+        weight = max(_WEIGHT, 1 / (self.seen + 1))
+        self.seen += 1
+        self.mean += weight * off
+        self.variance = (1 - weight) * (self.variance + weight * off * off)
+
+
+def work(order: Order) -> float:
+    """Steps times million pixels, of all its pictures and frames together."""
+    frames = order.frames or 1
+    grown = (order.scale or 1) ** 2
+    return max(order.steps, 1) * order.width * order.height * frames * grown * order.rows / 1e6
+
+
+_Name = tuple[str, str, int, int]
+"""Worker, model, size class, rows of the pass; empty or 0 where it does not matter."""
 
 
 class Estimator:
-    """Predicts seconds per order from finished ones. In memory: a restart learns anew within a few jobs."""
+    """Predicts seconds from finished runs. :meth:`dump` and :meth:`load` carry it over a restart, as JSON."""
 
     def __init__(self) -> None:
-        self._rates: dict[tuple[str, str], _Rate] = {}
+        self._rates: dict[_Name, _Rate] = {}
+        self._swaps: dict[tuple[str, str], _Rate] = {}
+        self.calibration = Calibration()
 
-    def observe(self, worker: str, order: Order, seconds: float) -> None:
-        """Learn from a finished run that took ``seconds`` on ``worker``, company included."""
-        rate = seconds / _work(order)
-        for key in ((worker, order.model), ("", order.model)):
-            known = self._rates.get(key)
+    # -- learning ---------------------------------------------------------------------------------------------------------
+
+    def observe(self, worker: str, order: Order, seconds: float, *, rows: int | None = None) -> None:
+        """Learn from a finished run that took ``seconds`` on ``worker`` in a pass of ``rows`` (its own where it was alone)."""
+        if seconds <= 0:
+            return
+        for name in _names(worker, order, rows or order.rows):
+            value = log(seconds / _unit(name, order))
+            known = self._rates.get(name)
             if known is None:
-                self._rates[key] = _Rate(rate, (rate * 0.3) ** 2)
-                continue
-            delta = rate - known.mean
-            known.mean += _WEIGHT * delta
-            known.variance = (1 - _WEIGHT) * (known.variance + _WEIGHT * delta * delta)
+                self._rates[name] = _Rate(value)
+            else:
+                known.learn(value)
 
-    def predict(self, order: Order, *, worker: str = "") -> Eta | None:
-        """Seconds of one run of ``order``; ``worker`` empty means "whichever". None while nothing was measured."""
-        known = self._rates.get((worker, order.model)) or self._rates.get(("", order.model))
-        if known is None:
+    def observe_swap(self, worker: str, model: str, seconds: float) -> None:
+        """Learn what loading a model took."""
+        if seconds <= 0:
+            return
+        for name in ((worker, model), (worker, "")):
+            known = self._swaps.get(name)
+            if known is None:
+                self._swaps[name] = _Rate(log(seconds))
+            else:
+                known.learn(log(seconds))
+
+    # -- predicting -------------------------------------------------------------------------------------------------------
+
+    def predict(self, order: Order, *, worker: str = "", rows: int | None = None) -> Eta | None:
+        """Seconds of one run of ``order``; ``worker`` empty means "whichever". None while nothing like it was measured."""
+        found = self._known(worker, order, rows or order.rows)
+        if found is None:
             return None
-        spread = 1.28 * sqrt(known.variance)  # 80 % of a normal distribution
-        work = _work(order)
-        return Eta(low=max(0.0, known.mean - spread) * work, high=(known.mean + spread) * work)
+        rate, middle = found
+        spread = _SPREAD_80 * sqrt(max(rate.variance, 0.02**2) * (1 + 1 / rate.seen))
+        return Eta(low=middle * exp(-spread), high=middle * exp(spread))
+
+    def cost(self, order: Order) -> float:
+        """Seconds that it takes alone on the reference worker (the middle of those that have the model): what fairness charges."""
+        found = self._known("", order, order.rows)
+        return COLD_START * work(order) if found is None else found[1]
+
+    def kept(self, worker: str, order: Order, seconds: float, *, rows: int | None = None) -> float:
+        """How a finished run compares with what this worker was expected to need for it in such company; 1 where nothing was known."""
+        found = self._known(worker, order, rows or order.rows)
+        return 1.0 if found is None else seconds / found[1]
+
+    def swap(self, worker: str, model: str) -> float | None:
+        """Seconds to load a model there; None while none was loaded."""
+        known = self._swaps.get((worker, model)) or self._swaps.get((worker, ""))
+        return None if known is None else exp(known.mean)
+
+    def speed(self, worker: str) -> float:
+        """Against the reference worker, over the models that were measured on both; 1 where none was."""
+        ratios = [
+            self._rates["", model, size, rows].mean - rate.mean
+            for (name, model, size, rows), rate in self._rates.items()
+            if name == worker and size and rows and ("", model, size, rows) in self._rates
+        ]
+        return exp(sum(ratios) / len(ratios)) if ratios else 1.0
+
+    def best_rows(self, worker: str, model: str) -> int | None:
+        """The largest pass that this worker was measured to gain from, over all sizes; None until passes of two were seen."""
+        sizes = {size for name, known, size, rows in self._rates if (name, known) == (worker, model) and size and rows}
+        found = [best for size in sizes if (best := self._best_rows(worker, model, size)) is not None]
+        return min(found, default=None)
+
+    # -- keeping ----------------------------------------------------------------------------------------------------------
+
+    def dump(self) -> dict[str, Any]:
+        """Everything learned, as JSON."""
+        rates = [[*name, rate.mean, rate.variance, rate.seen] for name, rate in self._rates.items()]
+        swaps = [[*name, rate.mean, rate.variance, rate.seen] for name, rate in self._swaps.items()]
+        return {"rates": rates, "swaps": swaps, "calibration": self.calibration.dump()}
+
+    def load(self, stored: Mapping[str, Any]) -> None:
+        """Go on from what :meth:`dump` gave; rows of another version's shape are left out."""
+        for worker, model, size, rows, *rate in _rows_of(stored.get("rates"), 7):
+            self._rates[str(worker), str(model), int(size), int(rows)] = _Rate(*rate)
+        for worker, model, *rate in _rows_of(stored.get("swaps"), 5):
+            self._swaps[str(worker), str(model)] = _Rate(*rate)
+        self.calibration.load(stored.get("calibration", {}))
+
+    # -- inside -----------------------------------------------------------------------------------------------------------
+
+    def _known(self, worker: str, order: Order, rows: int) -> tuple[_Rate, float] | None:
+        """The most special rate known, and the seconds it predicts."""
+        for name in _names(worker, order, rows):
+            if name in self._rates:
+                return self._rates[name], exp(self._rates[name].mean) * _unit(name, order)
+        return None
+
+    def _best_rows(self, worker: str, model: str, size: int) -> int | None:
+        """By the rates of passes of 1, 2, … rows, as far as they were seen without a gap."""
+        alone = self._rates.get((worker, model, size, 1))
+        if alone is None or (worker, model, size, 2) not in self._rates:
+            return None
+        best = 1
+        while (larger := self._rates.get((worker, model, size, best + 1))) is not None:
+            before = self._rates[worker, model, size, best]
+            if exp(larger.mean) > _GAIN_STEP * (best + 1) / best * exp(before.mean):
+                return best
+            if exp(larger.mean) > _PATIENCE * exp(alone.mean):
+                return best
+            best += 1
+        return None if best < 2 else best + 1  # one more than was seen: else nobody would ever find out
 
 
-def _work(order: Order) -> float:
-    return order.steps * order.width * order.height / 1e6
+def _size(order: Order) -> int:
+    """Area in steps of a square root of two, frames included; never 0."""
+    return round(2 * log2(order.width * order.height * (order.frames or 1))) + 1
+
+
+def _unit(name: _Name, order: Order) -> float:
+    """What a rate is measured in: one row's work where the pass is known by its rows, else all of the order's."""
+    return work(order) / order.rows if name[3] else work(order)
+
+
+def _names(worker: str, order: Order, rows: int) -> Iterator[_Name]:
+    """From the most special to the most general."""
+    for name in dict.fromkeys((worker, "")):
+        yield name, order.model, _size(order), rows
+        yield name, order.model, _size(order), 0
+        yield name, order.model, 0, 0
+
+
+def _rows_of(stored: Any, length: int) -> Iterator[list[Any]]:
+    for row in stored if isinstance(stored, list) else ():
+        if isinstance(row, list) and len(row) == length:
+            yield row
+
+
+@dataclass
+class Calibration:
+    """How far forecasts were off, in kinds of their length: the range of the next one is where 80 % of the last would have lain.
+
+    Distribution-free: whatever the queue does, of the ranges given in a steady state four in five hold.
+    """
+
+    window: int = 300
+    off: dict[int, deque[float]] = field(default_factory=dict)
+    """Logarithms of (what it took / what was forecast), newest last, by the forecast's length."""
+
+    def observe(self, forecast: float, took: float) -> None:
+        """A forecast has come true or not: both in seconds from when it was made."""
+        if forecast > 0 and took > 0:
+            self.off.setdefault(_length(forecast), deque(maxlen=self.window)).append(log(took / forecast))
+
+    def range(self, forecast: float) -> Eta:
+        """The range around a forecast of so many seconds."""
+        known = sorted(self._nearest(_length(forecast)))
+        if len(known) < _ENOUGH:
+            return Eta(low=forecast * 0.5, high=forecast * 2.0)
+        # Ranks of the finite sample (n+1): with few forecasts known the range is wider, not too narrow.
+        rank = ceil(0.9 * (len(known) + 1))
+        high, low = known[min(rank, len(known)) - 1], known[max(len(known) - rank, 0)]
+        return Eta(low=forecast * exp(low), high=forecast * exp(high))
+
+    def dump(self) -> dict[str, list[float]]:
+        """As JSON."""
+        return {str(length): [round(value, 4) for value in values] for length, values in self.off.items()}
+
+    def load(self, stored: Mapping[str, Any]) -> None:
+        """Go on from what :meth:`dump` gave."""
+        for length, values in stored.items():
+            if length.lstrip("-").isdecimal() and isinstance(values, list):
+                self.off[int(length)] = deque((float(value) for value in values), maxlen=self.window)
+
+    def _nearest(self, length: int) -> deque[float]:
+        """Of this length, or of the nearest one with enough known."""
+        enough = [known for known, values in self.off.items() if len(values) >= _ENOUGH]
+        return self.off[min(enough, key=lambda known: abs(known - length))] if enough else deque()
+
+
+_ENOUGH = 10
+
+
+def _length(seconds: float) -> int:
+    """Kind of a forecast: powers of four seconds."""
+    return max(0, round(log(max(seconds, 1.0), 4)))

@@ -282,6 +282,12 @@ class Line:
         """Whether they have something to be chosen in this pool, and a free place for it."""
         return pool in self._contended(user)
 
+    def contending(self) -> Iterator[tuple[UserId, PoolId]]:
+        """Everybody in every pool where they wait to be chosen."""
+        for user in self.people:
+            for pool in self._contended(user):
+                yield user, pool
+
     def waited_since(self, job: WaitingJob) -> float:
         """Since when its person has waited for their turn with this job at their front."""
         return max(job.queued_at, self.people[job.user_id].leased_at)
