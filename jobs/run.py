@@ -125,3 +125,5 @@ class WorkerReport:
     loras: tuple[LoraOffer, ...] = ()
     draining: bool = False
     running: tuple[RunKey, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What its operator should know, a sentence each: it works, but not as well as it could."""
