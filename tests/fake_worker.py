@@ -55,6 +55,7 @@ class FakeWorker:
         """Cleared: runs stand still after their first step."""
         self.url = ""
         self.alive = True
+        self._alone: list[asyncio.Task[None]] = []
 
     def restart(self) -> None:
         """Forget every run, as a new process does."""
@@ -79,6 +80,9 @@ class FakeWorker:
         try:
             yield self
         finally:
+            for task in self._alone:
+                task.cancel()
+            await asyncio.gather(*self._alone, return_exceptions=True)
             await runner.cleanup()
 
     @web.middleware
@@ -124,10 +128,16 @@ class FakeWorker:
             self.orders[key] = order
             self.state[key] = "running"
             self.started[key] += 1
+            self._alone.append(asyncio.create_task(self._live(key)))
         return web.json_response(
             {"key": key, "params_hash": order["params_hash"], "model": "house", "state": "accepted", "step": 0, "total_steps": order["steps"],
              "elapsed_seconds": 0.0, "end": None}, status=202,
         )  # fmt: skip
+
+    async def _live(self, key: str) -> None:
+        """A run goes on whether anybody listens or not: its host may have been killed."""
+        async for _ in self._story(key):
+            pass
 
     def _problem(self, status: int, code: str) -> web.Response:
         return web.json_response({"code": code, "detail": f"a sentence about {code}", "fields": []}, status=status)
@@ -156,6 +166,7 @@ class FakeWorker:
         if fault == "hang":
             await asyncio.sleep(3600)
         if fault == "oom":
+            self.state[key] = "failed"
             yield {"type": "failed", "sequence": 1, "code": "out_of_memory", "detail": "no room", "kind": "out_of_memory"}
             return
         for step in range(1, order["steps"] + 1):
@@ -168,6 +179,8 @@ class FakeWorker:
                    "elapsed_seconds": step * self.step_seconds}  # fmt: skip
             while not self.gate.is_set() and key not in self.cancelled:
                 await asyncio.sleep(0.005)
+        if key not in self.orders:  # the process was restarted meanwhile
+            return
         self.state[key] = "finished"
         data = self._bytes(key)
         digest = hashlib.sha256(data).hexdigest() if fault != "wrong_digest" else "0" * 64
