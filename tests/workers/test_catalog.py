@@ -197,13 +197,15 @@ DECODER = "first_stage_model.decoder.conv_in.weight"
 @pytest.mark.parametrize(
     ("names", "says"),
     [
-        (["conditioner.embedders.0.x", FIRST], "Stable Diffusion XL"),
+        (["conditioner.embedders.0.x", FIRST], "denoiser of a sdxl model alone"),
         (["cond_stage_model.model.ln_final.weight", FIRST], "Stable Diffusion 2"),
-        (["double_blocks.0.img_attn.qkv.weight"], "Flux"),
-        (["lora_unet_down_blocks_0.lora_down.weight"], "LoRA"),
-        (["anything"], "no Stable Diffusion 1.x denoiser"),
-        ([FIRST, DECODER], "no text encoder"),
-        ([FIRST, TEXT], "no picture decoder"),
+        (["double_blocks.0.img_attn.qkv.weight"], "denoiser of a flux model alone"),
+        (["double_stream_modulation_img.lin.weight", "double_blocks.0.x"], "Flux 2"),
+        (["model.diffusion_model.double_blocks.0.scale_weight"], "eight bits"),
+        (["lora_unet_down_blocks_0.lora_down.weight"], "put it into models/loras/"),
+        (["anything"], "no denoiser of a family that is known here"),
+        ([FIRST, DECODER], "denoiser of a sd15 model alone"),
+        ([FIRST, TEXT], "denoiser of a sd15 model alone"),
         ([FIRST, TEXT, DECODER], "other sizes"),
     ],
 )

@@ -6,14 +6,14 @@ Nothing is loaded here and no torch is needed: configurations and safetensors he
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from importlib.resources import files
 from pathlib import Path
 from types import MappingProxyType
 
-from workers.engine import model_folder, weights_file
+from workers.engine import checkpoint, model_folder
 from workers.engine.errors import ModelUnreadable
+from workers.engine.families.registry import FamilyFacts
 from workers.engine.model_card import ModelCard, read_card
 from workers.engine.shape import ModelShape
 
@@ -33,6 +33,8 @@ class ModelSource:
     #: Where its configuration and tokenizer are: the model's own folder, or a sidecar or ours for a single file.
     config_folder: Path
     single_file: bool
+    #: Whether the file holds the denoiser alone, and all else is in `config_folder`.
+    needs_rest: bool = False
     shape: ModelShape
     card: ModelCard
     #: How wide the text is that its denoiser reads; LoRAs that read it must agree. None where its configuration says nothing.
@@ -65,9 +67,11 @@ def discover(folder: Path | None, builtin: Mapping[str, Builtin]) -> Catalog:
     models: dict[str, ModelSource] = {}
     refused: dict[str, str] = {}
     candidates = [(name, Builtin(path=path)) for name, path in _candidates(folder)]
-    for name, found in [*builtin.items(), *candidates]:
+    # Folders first: a file that holds a denoiser alone takes the rest of its model from one of them.
+    ordered = sorted([*builtin.items(), *candidates], key=lambda found: not found[1].path.is_dir())
+    for name, found in ordered:
         try:
-            models[name] = _read(name, found.path, found.card)
+            models[name] = _read(name, found.path, found.card, models)
         except ModelUnreadable as error:
             refused[name] = str(error)
     return Catalog(models=MappingProxyType(models), refused=MappingProxyType(refused))
@@ -81,14 +85,14 @@ def _candidates(folder: Path | None) -> Iterable[tuple[str, Path]]:
     for entry in entries:
         if entry.is_dir() and entry.name not in _NOT_MODELS and not entry.name.endswith(".config"):
             found.append((entry.name, entry))
-        elif entry.suffix.lower() == ".safetensors":
+        elif entry.suffix.lower() in (".safetensors", ".gguf"):
             found.append((entry.stem, entry))
         elif entry.suffix.lower() in _PICKLES:
             found.append((entry.name, entry))
     return found
 
 
-def _read(name: str, path: Path, card: ModelCard) -> ModelSource:
+def _read(name: str, path: Path, card: ModelCard, others: Mapping[str, ModelSource]) -> ModelSource:
     if path.suffix.lower() in _PICKLES and not path.is_dir():
         raise ModelUnreadable(
             f"{path.name} is a pickle: loading it runs whatever program its author put in. "
@@ -96,7 +100,7 @@ def _read(name: str, path: Path, card: ModelCard) -> ModelSource:
         )
     if not _NAME.fullmatch(name):
         raise ModelUnreadable("Its name is unusable: rename it to letters, digits, dots, _ and -, at most 100.")
-    return _read_folder(name, path, card) if path.is_dir() else _read_single_file(name, path, card)
+    return _read_folder(name, path, card) if path.is_dir() else _read_single_file(name, path, card, others)
 
 
 def _read_folder(name: str, path: Path, card: ModelCard) -> ModelSource:
@@ -109,48 +113,30 @@ def _read_folder(name: str, path: Path, card: ModelCard) -> ModelSource:
         single_file=False,
         shape=model_folder.shape(path, facts),
         card=read_card(path / "darkroom.json", default=card),
+        text_width=_text_width(path, facts),
     )
 
 
-def _read_single_file(name: str, path: Path, card: ModelCard) -> ModelSource:
-    header = weights_file.read_header(path)
-    beside = path.with_suffix(".config")
-    config_folder = beside if beside.is_dir() else Path(str(files("workers.engine") / "configs" / "sd15"))
-    _check_single_file(path, header, has_own_config=beside.is_dir())
+def _read_single_file(name: str, path: Path, card: ModelCard, others: Mapping[str, ModelSource]) -> ModelSource:
+    card = read_card(path.with_suffix(".json"), default=card)
+    whole = {source.family: source.path for source in reversed(others.values()) if not source.single_file}
+    base = others.get(card.base) if card.base else None
+    if card.base and base is None:
+        raise ModelUnreadable(f"{path.with_suffix('.json').name}: base: there is no model folder {card.base!r} that can be served.")
+    found = checkpoint.judge(path, base=base and base.config_folder, folders=whole)
     return ModelSource(
         name=name,
-        family="sd15",
+        family=found.facts.name,
         path=path,
-        config_folder=config_folder,
+        config_folder=found.config_folder,
         single_file=True,
-        shape=model_folder.shape(config_folder),
-        card=read_card(path.with_suffix(".json"), default=card),
+        needs_rest=found.rest,
+        shape=model_folder.shape(found.config_folder, found.facts),
+        card=card,
+        text_width=_text_width(found.config_folder, found.facts),
     )
 
 
-_FIRST = "model.diffusion_model.input_blocks.0.0.weight"
-_CONTEXT = "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"
-_TEXT = "cond_stage_model.transformer."
-
-#: Each: whether the header shows it, and what to say then. The first that fits is told.
-_OTHERS: tuple[tuple[Callable[[Mapping[str, weights_file.Tensor]], bool], str], ...] = (
-    (lambda h: any(key.startswith("conditioner.embedders") for key in h), "It is a Stable Diffusion XL checkpoint"),
-    (lambda h: any(key.startswith("cond_stage_model.model.") for key in h), "It is a Stable Diffusion 2 checkpoint"),
-    (lambda h: any("double_blocks" in key for key in h), "It is a Flux checkpoint"),
-    (lambda h: any(key.startswith(("lora_unet", "lora_te")) or ".lora_" in key for key in h), "It is a LoRA"),
-    (lambda h: _FIRST not in h, "It holds no Stable Diffusion 1.x denoiser"),
-    (lambda h: h[_FIRST].shape[1:2] != (4,), "It is an inpainting or edit checkpoint"),
-    (lambda h: not any(key.startswith(_TEXT) for key in h), "It holds no text encoder (a pruned checkpoint)"),
-    (lambda h: not any(key.startswith("first_stage_model.decoder.") for key in h), "It holds no picture decoder"),
-)
-
-
-def _check_single_file(path: Path, header: Mapping[str, weights_file.Tensor], *, has_own_config: bool) -> None:
-    for shows, what in _OTHERS:
-        if shows(header):
-            raise ModelUnreadable(f"{path.name}: {what}; this worker serves the Stable Diffusion 1.x family.")
-    if not has_own_config and header.get(_CONTEXT, weights_file.Tensor(dtype="", shape=())).shape[1:] != (768,):
-        raise ModelUnreadable(
-            f"{path.name} has the layers of Stable Diffusion 1.x in other sizes; "
-            f"put its configuration (a diffusers folder without weights) beside it as {path.stem}.config/."
-        )
+def _text_width(folder: Path, facts: FamilyFacts) -> int | None:
+    width = model_folder.read_json(folder / facts.denoiser / "config.json").get("cross_attention_dim")
+    return width if isinstance(width, int) else None

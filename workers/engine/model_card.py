@@ -22,6 +22,8 @@ class ModelCard(BaseModel):
     steps_max: Annotated[int, Field(ge=1, le=150)] = 60
     default_guidance: Annotated[float, Field(ge=0, le=30)] | None = None
     default_scheduler: str | None = None
+    #: For a file that holds a denoiser alone: the model folder that has the rest.
+    base: Annotated[str, Field(max_length=100)] = ""
     side_max: Annotated[int, Field(ge=8, le=4096)] | None = None
 
 
