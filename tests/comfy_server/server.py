@@ -357,7 +357,7 @@ class FakeComfy:
             self._previews(prompt, meanings)
             if step == 1:
                 await self._misfortune(prompt)
-            while not (self.gate.is_set() or prompt.get("cancelled")):
+            while not (self.gate.is_set() or (prompt.get("cancelled") and fault != "stubborn")):
                 await asyncio.sleep(0.003)
             if prompt.get("cancelled") and fault != "stubborn":
                 raise InterruptedError

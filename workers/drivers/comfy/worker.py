@@ -158,6 +158,8 @@ class ComfyWorker:
         """A member of its lease's gathering. Raises WorkerBusy, WorkerUnreachable."""
         if self._bench.abilities is None:
             await self._probe()
+        if run.key in self._members:  # another stream of the same run was quicker
+            return self._members[run.key]
         dispatch = run.dispatch or str(run.key)
         if dispatch in self._errands:  # its lease went without it
             dispatch = str(run.key)
@@ -194,7 +196,7 @@ class ComfyWorker:
         found = await find_rows(self._bench.client, rows_of(run), run.dispatch or str(run.key))
         if found is None:
             raise RunForgotten("worker_unreachable", reason="the server does not know the prompt")
-        if run.key in self._members:  # another stream was quicker
+        if run.key in self._members:
             return self._members[run.key]
         member = self._members[run.key] = Member(run)
         for prompt, (rows, batch) in found.items():
