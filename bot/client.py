@@ -14,13 +14,16 @@ from discord.ext import commands
 from bot.cogs.admin.cog import AdminCog
 from bot.cogs.admin.scopes import CommandSync
 from bot.cogs.admin.views import on_admin_press
+from bot.cogs.archive.cog import ArchiveCog
+from bot.cogs.house.cog import HouseCog
 from bot.cogs.imagine.cog import ImagineCog
 from bot.cogs.imagine.localised import CatalogueTranslator
 from bot.cogs.intake import Intake
 from bot.cogs.interactions import NETWORK_FAULTS, SeenOnce, admit, is_expected, locale_of, sentence_of, tell
+from bot.cogs.likes.cog import LikesCog
 from bot.cogs.members import Members
 from bot.cogs.photos.budget import Budget
-from bot.cogs.photos.courier import DiscordCourier
+from bot.cogs.photos.courier import FILE_LIMIT, DiscordCourier
 from bot.cogs.photos.keeper import CardKeeper
 from bot.cogs.photos.memory import CardMemory
 from bot.cogs.preferring import Choices
@@ -29,12 +32,16 @@ from bot.cogs.sessions.cog import SessionsCog
 from bot.cogs.switchboard import Switchboard
 from bot.cogs.taking import Taker
 from bot.cogs.verbs.cog import VerbsCog
+from bot.cogs.verbs.commands import VerbCommands
+from bot.cogs.verbs.menus import PictureMenus
+from bot.cogs.voices.persona import PLAIN, read_folder, shipped
+from bot.cogs.voices.speaker import Speaker
 from bot.poster import SEND_TIMEOUT, Poster
 from jobs.desk import Desk
 from jobs.errors import DarkroomError
 from jobs.feed import Feed
 from jobs.job import Place
-from jobs.ports import Clock, Fleet, Inspector, JobStore, Outbox, PictureStore
+from jobs.ports import Clock, Fleet, JobStore, Outbox, PictureStore
 
 _log = logging.getLogger(__name__)
 
@@ -89,7 +96,6 @@ class DoorParts:
     feed: Feed
     clock: Clock
     members: Members
-    inspector: Inspector
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +109,10 @@ class DoorOptions:
     """Whether the privileged intent is switched on in the portal: then ``!sync`` works without mentioning the bot."""
     commands_file: Path | None = None
     """Where the hash of the synced commands is kept; None syncs at each start."""
+    persona: str = PLAIN
+    """The voice of people who chose none."""
+    personas: Path | None = None
+    """A folder with the operator's own voices."""
     send_timeout: float = SEND_TIMEOUT
     """Seconds for one delivery; an interrupted one is taken up again after twice that and ten."""
 
@@ -148,7 +158,7 @@ class DarkroomBot(commands.Bot):
         self.switchboard = Switchboard()
         self.choices = Choices(parts.members)
         self.taker = Taker(desk=parts.desk, studios=self.studios, choices=self.choices)
-        self.intake = Intake(client=self, inspector=parts.inspector, pictures=parts.pictures)
+        self.intake = Intake(client=self, desk=parts.desk)
         self._refusal: DiscordDoorError | None = None
         self._closing = asyncio.Event()
         self._build_delivery()
@@ -156,8 +166,14 @@ class DarkroomBot(commands.Bot):
     def _build_delivery(self) -> None:
         parts = self.parts
         budget = Budget(parts.clock)
-        memory = CardMemory(desk=parts.desk, store=parts.store, feed=parts.feed, clock=parts.clock)
-        courier = DiscordCourier(
+        self.speaker = Speaker(
+            members=parts.members,
+            choices=self.choices,
+            personas={**shipped(), **read_folder(self.options.personas)},
+            usual=self.options.persona,
+        )
+        memory = CardMemory(desk=parts.desk, store=parts.store, feed=parts.feed, clock=parts.clock, speaker=self.speaker)
+        courier = self.courier = DiscordCourier(
             client=self, store=parts.store, outbox=parts.outbox, pictures=parts.pictures, memory=memory, budget=budget,
             on_channel_gone=self._on_channel_gone,
         )  # fmt: skip
@@ -256,13 +272,52 @@ class DarkroomBot(commands.Bot):
 
     async def _add_features(self) -> None:
         parts = self.parts
-        verbs = VerbsCog(desk=self.desk, store=parts.store, outbox=parts.outbox, fleet=parts.fleet, taker=self.taker)
+        verbs = VerbsCog(
+            desk=self.desk,
+            store=parts.store,
+            fleet=parts.fleet,
+            taker=self.taker,
+            members=parts.members,
+            choices=self.choices,
+            prints=self.courier,
+        )
+        menus = PictureMenus(
+            verbs=verbs,
+            store=parts.store,
+            pictures=parts.pictures,
+            members=parts.members,
+            choices=self.choices,
+            taker=self.taker,
+            intake=self.intake,
+        )
         await self.add_cog(SessionsCog(self.studios, guild_id=self.allowed_guild_id))
         imagine = ImagineCog(fleet=parts.fleet, taker=self.taker, intake=self.intake)
         await self.add_cog(imagine)
         await self.add_cog(verbs)
+        await self.add_cog(
+            VerbCommands(verbs=verbs, store=parts.store, pictures=parts.pictures, fleet=parts.fleet, taker=self.taker, intake=self.intake)
+        )
+        await self.add_cog(menus)
+        archive = ArchiveCog(members=parts.members, store=parts.store, pictures=parts.pictures, taker=self.taker, file_limit=FILE_LIMIT)
+        likes = LikesCog(
+            members=parts.members,
+            choices=self.choices,
+            fleet=parts.fleet,
+            speaker=self.speaker,
+            studios=self.studios,
+            archive=archive,
+            file_limit=FILE_LIMIT,
+        )
+        await self.add_cog(archive)
+        await self.add_cog(likes)
+        await self.add_cog(HouseCog(desk=self.desk, store=parts.store, fleet=parts.fleet))
+        for menu in menus.menus:
+            self.tree.add_command(menu)
         await self.add_cog(AdminCog(desk=self.desk, scopes=self.scopes, permits=self))
         self.switchboard.connect("job", verbs.on_press)
+        self.switchboard.connect("past", archive.on_press)
+        self.switchboard.connect("likes", likes.on_press)
+        self.switchboard.connect("src", menus.on_press)
         self.switchboard.connect("ask", imagine.on_press)
         self.switchboard.connect("admin", on_admin_press)
 

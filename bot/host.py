@@ -208,7 +208,6 @@ async def _serve_discord(lab: Lab, settings: Settings, token: str, stop: asyncio
             feed=lab.feed,
             clock=SystemClock(),
             members=SqlMemberStore(lab.database),
-            inspector=PictureInspector(),
         ),
         DoorOptions(
             guild_id=settings.allowed_guild_id,

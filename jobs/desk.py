@@ -133,6 +133,10 @@ class Desk:
         """Whether some model here takes ``request``, before anything is prepared for it. Raises InvalidRequest."""
         self._fit(request)
 
+    def expect(self, request: Request) -> Eta | None:
+        """How long ``request`` would take once a worker has it; None where nobody measured. Raises InvalidRequest."""
+        return self._estimator.predict(self._fit(request))
+
     async def clear_waiting(self) -> int:
         """Cancel every waiting job of everybody, as an admin asked; those being made go on. How many it were."""
         jobs = await self._store.cancel_waiting(None)

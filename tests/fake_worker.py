@@ -30,16 +30,42 @@ def colour_of(prompt: str) -> tuple[int, int, int]:
     return digest[0], digest[1], digest[2]
 
 
-def picture(order: dict, *, size: tuple[int, int] | None = None) -> bytes:
+ABLE = {
+    "kinds": ["text_to_image", "image_to_image", "upscale", "animate"], "count_max": 10, "loras_max": 8, "scales": [2, 4],
+}  # fmt: skip
+"""What an offer says of a worker that can do more than pictures from words."""
+
+LORAS = [
+    {"name": "film-grain", "family": "sd15", "title": "Film grain", "triggers": ["grainy"], "weight": 0.8},
+    {"name": "noir", "family": "sd15", "title": "Black and white", "triggers": [], "weight": 1.0},
+    {"name": "other-family", "family": "sdxl", "title": "", "triggers": [], "weight": 1.0},
+]
+
+
+def picture(order: dict, *, size: tuple[int, int] | None = None, index: int = 0) -> bytes:
+    """A PNG in the prompt's colour, a little darker for each further picture of the order; a clip blinks."""
     out = io.BytesIO()
-    Image.new("RGB", size or (order["width"], order["height"]), colour_of(order["prompt"])).save(out, "PNG")
+    larger = (order.get("scale") or 1) if order.get("kind") == "upscale" else 1
+    size = size or (order["width"] * larger, order["height"] * larger)
+    colour = tuple(max(0, channel - 9 * index) for channel in colour_of(order["prompt"]))
+    image = Image.new("RGB", size, colour)
+    if order.get("kind") == "animate":
+        frames = [Image.new("RGB", size, (n * 7 % 256, 40, 200)) for n in range(1, order["frames"])]
+        image.save(out, "WEBP", save_all=True, append_images=frames, duration=round(1000 / order["fps"]), loop=0, lossless=True)
+    else:
+        image.save(out, "PNG")
     return out.getvalue()
 
 
 class FakeWorker:
-    def __init__(self, *, step_seconds: float = 0.005, max_batch: int = 4) -> None:
+    def __init__(
+        self, *, step_seconds: float = 0.005, max_batch: int = 4, abilities: dict | None = None, loras: list[dict] | None = None
+    ) -> None:
         self.step_seconds = step_seconds
         self.max_batch = max_batch
+        self.offer = OFFER | (abilities or {})
+        self.loras = loras or []
+        self.inputs: dict[str, bytes] = {}
         self.faults: list[str] = []
         """Each run takes the next one; the empty list means to behave."""
         self.always: str | None = None
@@ -70,7 +96,7 @@ class FakeWorker:
         app.add_routes([
             web.get("/v1/capabilities", self._capabilities), web.get("/v1/runs", self._list), web.put("/v1/runs/{key}", self._put),
             web.get("/v1/runs/{key}/events", self._events), web.get("/v1/runs/{key}/pictures/{i}", self._picture),
-            web.post("/v1/runs/{key}/ack", self._ack), web.delete("/v1/runs/{key}", self._delete),
+            web.put("/v1/inputs/{sha256}", self._input), web.post("/v1/runs/{key}/ack", self._ack), web.delete("/v1/runs/{key}", self._delete),
         ])  # fmt: skip
         runner = web.AppRunner(app, shutdown_timeout=0.1)
         await runner.setup()
@@ -97,11 +123,11 @@ class FakeWorker:
         return await handler(request)
 
     async def _capabilities(self, _):
-        running = sum(state == "running" for state in self.state.values())
+        running = sum(self.orders[key].get("count", 1) for key, state in self.state.items() if state == "running")
         return web.json_response({
             "protocol_version": protocol.PROTOCOL_VERSION, "worker_name": "fake", "instance_id": self.instance, "software": "test",
             "device": {"kind": "cpu", "name": "Fake CPU", "precision": "float32", "memory_total": None, "memory_free": None},
-            "models": [OFFER], "max_batch": self.max_batch, "free_places": self.max_batch - running, "previews": False, "draining": False,
+            "models": [self.offer], "loras": self.loras, "max_batch": self.max_batch, "free_places": max(0, self.max_batch - running), "previews": False, "draining": False,
         })  # fmt: skip
 
     async def _list(self, _):
@@ -112,9 +138,16 @@ class FakeWorker:
         ]  # fmt: skip
         return web.json_response({"instance_id": self.instance, "runs": runs})
 
+    async def _input(self, request: web.Request):
+        self.inputs[request.match_info["sha256"]] = await request.read()
+        return web.Response(status=204)
+
     async def _put(self, request: web.Request):
         key = request.match_info["key"]
         order = protocol.RunOrder.model_validate_json(await request.read()).model_dump()
+        missing = [sha256 for sha256 in (order["image"], order["mask"]) if sha256 and sha256 not in self.inputs]
+        if missing:
+            return self._problem(409, "input_missing")
         if key not in self.orders:
             fault = self.fault_of[key] = self.faults.pop(0) if self.faults else None
             if fault == "500":
@@ -182,19 +215,27 @@ class FakeWorker:
         if key not in self.orders:  # the process was restarted meanwhile
             return
         self.state[key] = "finished"
-        data = self._bytes(key)
-        digest = hashlib.sha256(data).hexdigest() if fault != "wrong_digest" else "0" * 64
+        files = [self._bytes(key, index) for index in range(order["count"])]
         yield {"type": "finished", "sequence": 999, "seconds": 0.1, "shared_with": 1, "passes": order["steps"],
-               "pictures": [{"index": 0, "sha256": digest, "bytes": len(data), "content_type": "image/png", "width": order["width"],
-                             "height": order["height"], "seed": order["seed"]}]}  # fmt: skip
+               "pictures": [self._described(data, order, index, fault) for index, data in enumerate(files)]}  # fmt: skip
 
-    def _bytes(self, key: str) -> bytes:
+    def _described(self, data: bytes, order: dict, index: int, fault: str | None) -> dict:
+        with Image.open(io.BytesIO(data)) if fault != "truncated" else Image.new("RGB", (order["width"], order["height"])) as image:
+            width, height = image.size
+        digest = hashlib.sha256(data).hexdigest() if fault != "wrong_digest" else "0" * 64
+        kind = "image/webp" if order["kind"] == "animate" else "image/png"
+        size = {"width": order["width"], "height": order["height"]} if fault == "wrong_size" else {"width": width, "height": height}
+        return {"index": index, "sha256": digest, "bytes": len(data), "content_type": kind, **size, "seed": (order["seed"] + index) % 2**63}
+
+    def _bytes(self, key: str, index: int = 0) -> bytes:
         fault, order = self.fault_of[key], self.orders[key]
-        data = picture(order, size=(32, 32) if fault == "wrong_size" else None)
+        data = picture(order, size=(32, 32) if fault == "wrong_size" else None, index=index)
         return data[:-30] if fault == "truncated" else data
 
     async def _picture(self, request: web.Request):
-        return web.Response(body=self._bytes(request.match_info["key"]), content_type="image/png")
+        key = request.match_info["key"]
+        kind = "image/webp" if self.orders[key]["kind"] == "animate" else "image/png"
+        return web.Response(body=self._bytes(key, int(request.match_info["i"])), content_type=kind)
 
     async def _ack(self, request: web.Request):
         key = request.match_info["key"]

@@ -56,6 +56,14 @@ class Members(Protocol):
         """(which request of the person's it is, how many of theirs ended that way before this one), both from 0."""
         ...
 
+    async def maker_of(self, sha256: str) -> JobId | None:
+        """The job that made the file of this digest, if one here did."""
+        ...
+
+    async def is_open(self, job_id: JobId) -> bool:
+        """Whether it was published with its prompt, so that everybody may read how it was made."""
+        ...
+
     async def discard(self, user_id: UserId, job_id: JobId) -> bool:
         """Take the pictures from a job of this person's; False when there were none."""
         ...

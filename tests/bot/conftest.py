@@ -27,7 +27,6 @@ from tests.databases import sqlite_url
 from tests.fake_worker import FakeWorker
 from tests.integration.conftest import Lab, open_lab
 from workers.drivers.engine import Patience
-from workers.inspection import PictureInspector
 
 PATIENT = {"seed": "demo", "interaction_deadline": 12.0}
 """A busy machine must not fail tests: bot, rehearsal and worker share one loop here. Real deadlines are measured elsewhere."""
@@ -165,7 +164,7 @@ async def scene_at(
         async def start_bot(**more: Any) -> DarkroomBot:
             parts = DoorParts(
                 desk=lab.desk, store=lab.store, outbox=lab.outbox, pictures=lab.pictures, sessions=sessions,
-                fleet=lab.pool, feed=lab.feed, clock=SystemClock(), members=members, inspector=PictureInspector(),
+                fleet=lab.pool, feed=lab.feed, clock=SystemClock(), members=members,
             )  # fmt: skip
             options = DoorOptions(guild_id=int(guild["id"]), commands_file=folder / "commands.json", **(door or {}), **more)
             bot, stop = DarkroomBot(parts, options), asyncio.Event()

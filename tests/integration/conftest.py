@@ -12,6 +12,7 @@ import pytest
 from bot.clock import SystemClock, new_job_id
 from database.engine import Database
 from database.fleet_memory import FleetMemory
+from database.inputs import InputMemory
 from database.job_store import SqlJobStore
 from database.outbox import SqlOutbox
 from database.picture_store import FilePictureStore
@@ -21,6 +22,7 @@ from jobs.desk import Desk
 from jobs.dispatcher import Dispatcher
 from jobs.estimate import Estimator
 from jobs.feed import Feed
+from jobs.intake import Intake
 from jobs.job import Job, JobId, UserId
 from jobs.request import Request
 from tests.fake_worker import FakeWorker
@@ -74,7 +76,9 @@ async def open_lab(
     clock, feed, estimator = SystemClock(), Feed(), Estimator()
     store, pictures = SqlJobStore(database), FilePictureStore(folder / "pictures")
     async with aiohttp.ClientSession() as session:
-        drivers = [EngineWorker(name=f"w{i}", url=w.url, session=session, patience=patience) for i, w in enumerate(workers)]
+        drivers = [
+            EngineWorker(name=f"w{i}", url=w.url, session=session, patience=patience, inputs=pictures.read) for i, w in enumerate(workers)
+        ]
         carrier = Carrier(
             store=store, pictures=pictures, inspector=PictureInspector(), sink=feed, estimator=estimator, clock=clock, policy=policy
         )
@@ -83,7 +87,10 @@ async def open_lab(
             feed=feed, clock=clock, shipped=read_catalog().shipped, default_model="house", memory=FleetMemory(database), max_batch=8,
             poll=0.05, breaker_pause=0.2,
         )  # fmt: skip
-        desk = Desk(store=store, fleet=pool, feed=feed, estimator=estimator, new_id=new_job_id, draw_seed=lambda: 5, waiting_limit=20)
+        desk = Desk(
+            store=store, fleet=pool, feed=feed, estimator=estimator, new_id=new_job_id, draw_seed=lambda: 5, waiting_limit=20,
+            intake=Intake(inspector=PictureInspector(), pictures=pictures, inputs=InputMemory(database)),
+        )  # fmt: skip
         running = asyncio.create_task(pool.run())
         try:
             yield Lab(desk=desk, store=store, outbox=SqlOutbox(database), pictures=pictures, feed=feed, pool=pool)

@@ -102,7 +102,7 @@ class ImagineCog(commands.Cog):
         values = self._values(press, draft, offer)
         uploads = uploads_of(press.interaction)
         if uploads:
-            source = await self._intake.take(uploads[0])
+            source = await self._intake.take(uploads[0], user_id=press.user_id)
             values |= {"kind": "image_to_image", "image": source.sha256, "strength": derive.EDIT_STRENGTH}
             if values["width"] is None:
                 values["width"], values["height"] = offer.size_like(source.width, source.height)

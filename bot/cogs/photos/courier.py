@@ -19,9 +19,9 @@ from bot.cogs.interactions import NETWORK_FAULTS
 from bot.cogs.photos import cards, result
 from bot.cogs.photos.budget import Budget
 from bot.cogs.photos.memory import CardMemory, Sight, marker_of
-from bot.cogs.photos.shrink import shrink
+from bot.cogs.photos.shrink import copies
 from bot.poster import Hopeless, Outcome, Posted, TryLater
-from jobs.job import Job, Place, person
+from jobs.job import Job, JobId, Place, person
 from jobs.ports import Delivery, DeliveryKind, JobStore, Outbox, PictureStore
 from jobs.words import say
 
@@ -43,6 +43,9 @@ FILE_LIMIT = 10 * 1024 * 1024
 
 SURE_LIMIT = 8 * 1024 * 1024
 """Bytes of a second try after a refusal: under every limit that Discord has had since 2017."""
+
+
+TAKE_DOWN_TIMEOUT = 20.0
 
 
 class DiscordCourier:
@@ -140,15 +143,23 @@ class DiscordCourier:
         return Posted(message_id=str(message.id))
 
     async def _send_picture(self, delivery: Delivery, job: Job, originals: list[bytes], *, limit: int) -> discord.Message:
-        smaller = any(len(data) > limit for data in originals)
-        if smaller:  # encoding takes a second of CPU: not on the loop
-            originals = [await asyncio.to_thread(shrink, data, limit) for data in originals]
-        ending = "jpg" if smaller else "png"
-        files = [discord.File(io.BytesIO(data), filename=_file_name(delivery, index, ending)) for index, data in enumerate(originals)]
+        # Encoding takes seconds of CPU: not on the loop.
+        made = await asyncio.to_thread(copies, originals, limit=limit, is_clip=job.order.kind == "animate")
+        files = [discord.File(io.BytesIO(copy.data), filename=_file_name(delivery, index, copy.ending)) for index, copy in enumerate(made)]
         prints = [result.Print(name=file.filename, picture=picture) for file, picture in zip(files, job.pictures, strict=True)]
-        notes = [say("photo.smaller", delivery.place.locale)] if smaller else []
-        view = result.result(job, prints, marker=_marker(delivery), extras=result.Extras(notes=notes))
+        notes = [say("photo.smaller", delivery.place.locale)] if any(copy.smaller for copy in made) else []
+        extras = result.Extras(notes=notes, origin=await self._origin(job), line=await self._memory.ending_line(job))
+        view = result.result(job, prints, marker=_marker(delivery), extras=extras)
         return await self._send(delivery, view, files, mentions=_owner(job))
+
+    async def _origin(self, job: Job) -> str | None:
+        """Where the picture that this one descends from was posted; None when nobody can tell."""
+        parent = await self._store.get(JobId(job.order.parent)) if job.order.parent else None
+        if parent is None or parent.place is None or parent.user_id != job.user_id:
+            return None
+        message_id = _snowflake(await self._outbox.message_of(parent.id, parent.generation, DeliveryKind.PICTURE))
+        place = parent.place
+        return f"https://discord.com/channels/{place.guild_id}/{place.channel_id}/{message_id}" if message_id else None
 
     async def _post_failure(self, delivery: Delivery, job: Job, card_id: int | None) -> Outcome:
         options: dict[str, Any] = {}
@@ -208,6 +219,18 @@ class DiscordCourier:
         message = self._channel(job.place).get_partial_message(message_id)
         # attachments is always given: kept files that nothing refers to would stay on the message, unseen.
         await message.edit(view=cards.card(sight.outlook, marker=marker), attachments=_files(sight))
+
+    async def take_down(self, job: Job) -> None:
+        """Delete the message that brought the pictures. Harmless when it is gone; raises what else discord.py raises."""
+        message_id = _snowflake(await self._outbox.message_of(job.id, job.generation, DeliveryKind.PICTURE))
+        if job.place is None or message_id is None:
+            return
+        await self._budget.spend()
+        try:
+            async with asyncio.timeout(TAKE_DOWN_TIMEOUT):
+                await self._channel(job.place).get_partial_message(message_id).delete()
+        except discord.NotFound:
+            _log.info("the pictures of job %s were gone before", job.id)
 
     def _channel(self, place: Place) -> discord.PartialMessageable:
         """No request: the channel need not be in the cache."""

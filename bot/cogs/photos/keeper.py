@@ -96,7 +96,9 @@ class CardKeeper:
             card = self._cards.get(event.job_id)
             if card is not None:
                 self._mark(card)
-        elif event.job.state.is_terminal:
+            return
+        self._memory.note_making(event.job)
+        if event.job.state.is_terminal:
             self._cards.pop(event.job.id, None)
         elif event.job.place is not None:
             self._heard_fact(event)
@@ -124,6 +126,7 @@ class CardKeeper:
         while True:
             try:
                 for job in await self._store.unfinished():
+                    self._memory.note_making(job)
                     if job.place is not None and job.id not in self._cards:
                         self._mark(self._cards.setdefault(job.id, _Card(job=job)))
                 await self._drop_ended()
@@ -137,6 +140,8 @@ class CardKeeper:
             job = await self._store.get(job_id)
             if job is None or job.state.is_terminal:
                 self._cards.pop(job_id, None)
+            if job is not None:
+                self._memory.note_making(job)
         self._memory.prune(self._cards)
         channels = {card.job.place.channel_id for card in self._cards.values() if card.job.place}
         self._edited_at = {channel: at for channel, at in self._edited_at.items() if channel in channels}

@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from bot.cogs.photos.cards import Outlook
+from bot.cogs.voices.persona import Occasion
+from bot.cogs.voices.speaker import Speaker
+from jobs.batch import BatchKey
 from jobs.desk import Desk, JobStatus
 from jobs.events import JobProgressed
 from jobs.feed import Feed
@@ -51,6 +54,8 @@ class Memo:
     progress: JobProgressed | None = None
     """Kept beyond the end, for "you stopped it at step 12"."""
     note: str | None = None
+    lines: dict[str, str | None] = field(default_factory=dict)
+    """What the persona says on each occasion, once asked for."""
     shown: object = None
     """The fingerprint of what the message says now."""
 
@@ -72,11 +77,13 @@ class Sight:
 class CardMemory:
     """Memos by job, and the one place that turns a job into what its card says."""
 
-    def __init__(self, *, desk: Desk, store: JobStore, feed: Feed, clock: Clock) -> None:
+    def __init__(self, *, desk: Desk, store: JobStore, feed: Feed, clock: Clock, speaker: Speaker | None = None) -> None:
         self._desk = desk
         self._store = store
         self._feed = feed
         self._clock = clock
+        self._speaker = speaker
+        self._making: dict[JobId, tuple[str, BatchKey]] = {}
         self._memos: dict[JobId, Memo] = {}
 
     def memo(self, job_id: JobId) -> Memo:
@@ -104,7 +111,29 @@ class CardMemory:
             status = self._desk.outlook(job, snapshot or await self._desk.snapshot())
         else:
             status = await self._desk.status(job_id, user_id=None)
+        await self._speak(job)
         return self.sight(job, status)
+
+    async def _speak(self, job: Job) -> None:
+        occasion = _occasion(job.state)
+        memo = self.memo(job.id)
+        if self._speaker is not None and occasion not in memo.lines:
+            memo.lines[occasion] = await self._speaker.line(job, occasion)
+
+    async def ending_line(self, job: Job) -> str | None:
+        """What the persona says with the pictures."""
+        return await self._speaker.line(job, "done") if self._speaker is not None else None
+
+    def note_making(self, job: Job) -> None:
+        """Which jobs are being made where, so that a card can say how many share its pass."""
+        if job.state is JobState.RUNNING and job.lease is not None:
+            self._making[job.id] = (job.lease.worker, BatchKey.of(job.order))
+        else:
+            self._making.pop(job.id, None)
+
+    def _company(self, job: Job) -> int:
+        mine = self._making.get(job.id)
+        return sum(other == mine for other in self._making.values()) - 1 if mine is not None else 0
 
     def sight(self, job: Job, status: JobStatus) -> Sight:
         """What the card should say for a status already known. Makes the promise of its time."""
@@ -115,7 +144,15 @@ class CardMemory:
             status = JobStatus(job=status.job, progress=memo.progress)
         late = False if ended else self._promise(memo, status)
         preview, name = _preview(memo.progress, status.job)
-        outlook = Outlook(status=status, ready_at=memo.ready_at, late=late, note=memo.note, preview=name)
+        outlook = Outlook(
+            status=status,
+            ready_at=memo.ready_at,
+            late=late,
+            note=memo.note,
+            preview=name,
+            line=memo.lines.get(_occasion(job.state)),
+            company=self._company(job),
+        )
         return Sight(outlook=outlook, preview=preview, fingerprint=fingerprint(outlook))
 
     def _promise(self, memo: Memo, status: JobStatus) -> bool:
@@ -129,6 +166,10 @@ class CardMemory:
             if memo.ready_at is None or _moved(memo.ready_at, target, now):
                 memo.ready_at = target
         return memo.ready_at is not None and now > memo.ready_at + timedelta(seconds=2)
+
+
+def _occasion(state: JobState) -> Occasion:
+    return "failed" if state in (JobState.FAILED, JobState.EXPIRED, JobState.QUARANTINED) else "waiting"
 
 
 def _moved(promised: datetime, target: datetime, now: datetime) -> bool:
@@ -154,5 +195,5 @@ def fingerprint(outlook: Outlook) -> object:
     why = (status.why.code, tuple(status.why.details.items())) if status.why else None
     return (
         job.state, job.cancel_requested, status.position, why, quarter, outlook.preview, outlook.ready_at, outlook.late,
-        outlook.note,
+        outlook.note, outlook.company,
     )  # fmt: skip

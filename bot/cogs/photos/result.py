@@ -62,7 +62,7 @@ def verbs(job: Job, locale: str | None, *, n: int | None = None) -> list[ui.Item
     """The rows of buttons: for the ``n``-th picture, or for all with a select where there are several."""
     several = len(job.pictures) > 1 and n is None
     number = n if n is not None else (0 if several else 1)
-    is_clip = any(picture.content_type.startswith("video/") for picture in job.pictures)
+    is_clip = job.order.kind == "animate"
     rows = [row(*(_button(job, name, number, locale) for name in names)) for names in (_CLIP_ROWS if is_clip else _ROWS)]
     return [which(job, "pick", locale), *rows] if several else [*rows]
 
@@ -94,7 +94,7 @@ def _item(job: Job, print_: Print, locale: str | None) -> discord.MediaGalleryIt
 
 def alt_text(job: Job, picture: Picture, locale: str | None) -> str:
     """What a screen reader says of it: the prompt, what it is, and how large."""
-    key = "alt.clip" if picture.content_type.startswith("video/") else "alt.picture"
+    key = "alt.clip" if job.order.kind == "animate" else "alt.picture"
     words = plain(job.order.prompt, limit=900) or say("alt.no_words", locale)
     alt = say(key, locale, prompt=words, w=picture.width, h=picture.height)
     if len(job.pictures) > 1:

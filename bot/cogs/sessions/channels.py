@@ -91,6 +91,19 @@ class Studios:
             except StoreUnavailable as error:  # harmless: the row names a channel that is not there any more
                 _log.warning("a closed studio was not forgotten: %s", error)
 
+    async def remove(self, person_id: int) -> bool:
+        """Delete the person's studio with everything in it, as they asked. False when there was none."""
+        channel_id = await self.find(person_id)
+        if channel_id is None:
+            return False
+        async with asyncio.timeout(MAKE_TIMEOUT):
+            try:
+                await self._client.http.delete_channel(channel_id, reason="its person asked for it")
+            except discord.NotFound:
+                _log.info("studio %s was gone before", channel_id)
+        await self.channel_gone(channel_id)
+        return True
+
     async def channel_appeared(self, channel: discord.abc.GuildChannel) -> None:
         """A create that the library repeated made two: remove the empty one that is nobody's studio."""
         person_id = marked_person(channel) if isinstance(channel, discord.TextChannel) else None

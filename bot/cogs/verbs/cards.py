@@ -44,8 +44,8 @@ def ask_delete(job: Job, locale: str | None) -> Card:
     return panel(ui.TextDisplay(question), row(button(address, "act.delete_sure", locale, style=BAD)))
 
 
-def details(job: Job, locale: str | None, *, is_favourite: bool = False) -> Card:
-    """Everything the ledger knows of a job: what makes the same picture again."""
+def details(job: Job, locale: str | None, *, is_favourite: bool = False, mine: bool = True) -> Card:
+    """Everything the ledger knows of a job: what makes the same picture again. ``mine``: with what only its owner may do."""
     order = job.order
     star = Address(area="job", subject=job.id, verb="unstar" if is_favourite else "star")
     parts: list[ui.Item[Any]] = [ui.TextDisplay(f"**{say('details.title', locale)}** `{job.id}`")]
@@ -55,7 +55,8 @@ def details(job: Job, locale: str | None, *, is_favourite: bool = False) -> Card
         parts.append(ui.TextDisplay(f"-# {say('details.negative', locale)}: {shown(order.negative, limit=500)}"))
     parts.append(ui.TextDisplay("\n".join(_lines(job, locale))))
     repeat = Address(area="job", subject=job.id, verb="again")
-    parts.append(row(button(star, f"act.{star.verb}", locale), button(repeat, "act.again", locale)))
+    if mine:
+        parts.append(row(button(star, f"act.{star.verb}", locale), button(repeat, "act.again", locale)))
     return panel(*parts)
 
 

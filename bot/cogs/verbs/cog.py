@@ -1,23 +1,34 @@
 """The buttons under a picture: each press is judged anew from the ledger, so it works on messages of any age."""
 
 from collections.abc import Awaitable, Callable
+from typing import Protocol
 
 import discord
 from discord.ext import commands
 
-from bot.cogs.interactions import Reply, answer_in_time, open_form, tell
+from bot.cogs.interactions import Reply, answer_in_time, open_form, tell, turn_into
+from bot.cogs.members import Members
 from bot.cogs.photos.courier import gallery_items
 from bot.cogs.photos.stopping import stop_job
+from bot.cogs.preferring import Choices
 from bot.cogs.switchboard import Press
 from bot.cogs.taking import Taker
 from bot.cogs.verbs import cards, derive, forms
 from jobs.desk import Desk
-from jobs.errors import InvalidRequest
 from jobs.job import Job, JobId, UserId
 from jobs.offer import ModelOffer
-from jobs.ports import Fleet, JobStore, Outbox
+from jobs.ports import Fleet, JobStore
 from jobs.request import Request
 from jobs.words import say
+
+
+class Prints(Protocol):
+    """The messages in which a job's pictures hang."""
+
+    async def take_down(self, job: Job) -> None:
+        """Delete them; harmless when they are gone."""
+        ...
+
 
 Act = Callable[[Press, Job, int], Awaitable[None]]
 
@@ -25,10 +36,14 @@ Act = Callable[[Press, Job, int], Awaitable[None]]
 class VerbsCog(commands.Cog):
     """Presses on ids of the area ``job``."""
 
-    def __init__(self, *, desk: Desk, store: JobStore, outbox: Outbox, fleet: Fleet, taker: Taker) -> None:
+    def __init__(
+        self, *, desk: Desk, store: JobStore, fleet: Fleet, taker: Taker, members: Members, choices: Choices, prints: Prints
+    ) -> None:
         self._desk = desk
         self._store = store
-        self._outbox = outbox
+        self._members = members
+        self._choices = choices
+        self._prints = prints
         self._fleet = fleet
         self._taker = taker
         self._whole: dict[str, Act] = {
@@ -37,6 +52,10 @@ class VerbsCog(commands.Cog):
             "retry": self._repeat,
             "remix": self._remix,
             "details": self._details,
+            "star": self._star,
+            "unstar": self._star,
+            "delete": self._ask_delete,
+            "delete-sure": self._delete,
         }
         self._of_picture: dict[str, Act] = {
             "vary": self._ask_vary,
@@ -46,6 +65,7 @@ class VerbsCog(commands.Cog):
             "edit": self._edit,
             "animate": self._animate,
             "pick": self._pick,
+            "use": self._use,
         }
 
     async def on_press(self, press: Press) -> None:
@@ -87,11 +107,39 @@ class VerbsCog(commands.Cog):
         if not press.is_form:
             await open_form(press.interaction, forms.remix_form(job, press.locale))
             return
-        request = derive.remix(job, prompt=_words(press, "prompt"), negative=press.typed("negative"))
+        request = derive.remix(job, prompt=forms.words_of(press, "prompt"), negative=press.typed("negative"))
         await self._take(press, request)
 
     async def _details(self, press: Press, job: Job, _: int) -> None:
-        await tell(press.interaction, Reply(card=cards.details(job, press.locale)))
+        starred = await self._members.is_favourite(job.user_id, job.id)
+        await tell(press.interaction, Reply(card=cards.details(job, press.locale, is_favourite=starred)))
+
+    async def _star(self, press: Press, job: Job, _: int) -> None:
+        wanted = press.address.verb == "star"
+
+        async def work() -> Reply:
+            await self._members.favour(job.user_id, job.id, favourite=wanted)
+            return Reply(card=cards.details(job, press.locale, is_favourite=wanted))
+
+        await turn_into(press.interaction, work())
+
+    async def _ask_delete(self, press: Press, job: Job, _: int) -> None:
+        await tell(press.interaction, Reply(card=cards.ask_delete(job, press.locale)))
+
+    async def _delete(self, press: Press, job: Job, _: int) -> None:
+        async def work() -> str:
+            await self._members.discard(job.user_id, job.id)
+            await self._prints.take_down(job)
+            return say("act.deleted", press.locale)
+
+        await answer_in_time(press.interaction, work())
+
+    async def _use(self, press: Press, job: Job, n: int) -> None:
+        async def work() -> str:
+            await self._choices.change(job.user_id, {"input": f"{job.id}:{n}"})
+            return say("act.used", press.locale)
+
+        await answer_in_time(press.interaction, work())
 
     async def _ask_vary(self, press: Press, job: Job, n: int) -> None:
         self.model_for("image_to_image", job)
@@ -110,14 +158,14 @@ class VerbsCog(commands.Cog):
         if not press.is_form:
             await open_form(press.interaction, forms.edit_form(job, n, press.locale, follows="edit" in offer.kinds))
             return
-        await self._take(press, derive.edit(derive.source_of(job, n), offer, words=_words(press, "prompt")))
+        await self._take(press, derive.edit(derive.source_of(job, n), offer, words=forms.words_of(press, "prompt")))
 
     async def _animate(self, press: Press, job: Job, n: int) -> None:
         offer = self.model_for("animate", job)
         if not press.is_form:
             await open_form(press.interaction, forms.animate_form(job, n, press.locale))
             return
-        await self._take(press, derive.animate(derive.source_of(job, n), offer, prompt=_words(press, "prompt")))
+        await self._take(press, derive.animate(derive.source_of(job, n), offer, prompt=forms.words_of(press, "prompt")))
 
     async def _pick(self, press: Press, job: Job, n: int) -> None:
         url = picture_url(press.interaction.message, n)
@@ -133,13 +181,6 @@ class VerbsCog(commands.Cog):
         if offer is None:
             raise derive.NobodyCan(kind)
         return offer
-
-
-def _words(press: Press, name: str) -> str:
-    words = press.typed(name).strip()
-    if not words:
-        raise InvalidRequest("empty_prompt", field="prompt")
-    return words
 
 
 def picture_url(message: discord.Message | None, n: int) -> str | None:

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from bot.cogs.imagine.ask import request_of
 from jobs.errors import InvalidRequest
-from jobs.job import Job, JobId, Picture
+from jobs.job import Job, JobId
 from jobs.offer import ModelOffer
 from jobs.request import Order, Request, RequestKind
 
@@ -42,15 +43,10 @@ class Source:
 def source_of(job: Job, n: int) -> Source:
     """The ``n``-th picture of a job, from 1. Raises InvalidRequest when there is none, or when it is a clip."""
     pictures = [picture for picture in job.pictures if picture.index == n - 1]
-    if not pictures or not is_still(pictures[0]):
+    if not pictures or job.order.kind == "animate":
         raise InvalidRequest("source_gone", field="picture")
     picture = pictures[0]
     return Source(sha256=picture.sha256, width=picture.width, height=picture.height, job=job.id, order=job.order)
-
-
-def is_still(picture: Picture) -> bool:
-    """Whether it is a picture and no clip."""
-    return picture.content_type.startswith("image/")
 
 
 def choose(offers: Mapping[str, ModelOffer], kind: str, *, wanted: str | None, usual: str) -> ModelOffer | None:
@@ -102,18 +98,19 @@ def upscale(source: Source, offer: ModelOffer, *, scale: int | None = None) -> R
 def animate(source: Source | None, offer: ModelOffer, *, prompt: str, frames: int | None = None, fps: int | None = None) -> Request:
     """A clip, from words, and from a picture where there is one."""
     if source is None:
-        return Request(kind="animate", prompt=prompt, model=offer.name, frames=frames, fps=fps)
+        values = {"kind": "animate", "prompt": prompt, "model": offer.name, "frames": frames, "fps": fps}
+        return request_of(values, offers={offer.name: offer}, usual=offer.name)
     return _from_picture("animate", source, offer, prompt=prompt, frames=frames, fps=fps)
 
 
 def _from_picture(kind: RequestKind, source: Source, offer: ModelOffer, **values: Any) -> Request:
     width, height = offer.size_like(source.width, source.height)
     base = {"kind": kind, "model": offer.name, "image": source.sha256, "parent": source.job, "width": width, "height": height}
-    return Request.model_validate({**base, **values})
+    return request_of({**base, **values}, offers={offer.name: offer}, usual=offer.name)
 
 
 def _again(order: Order, **changes: Any) -> Request:
-    return Request.model_validate({**order.model_dump(), "loras": _loras(order), **changes})
+    return request_of({**order.model_dump(), "loras": _loras(order), **changes}, offers={}, usual="")
 
 
 def _loras(order: Order) -> tuple[dict[str, Any], ...]:

@@ -1,0 +1,1 @@
+"""A person's own pictures: found again, shown again, made again, taken home."""

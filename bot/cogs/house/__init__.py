@@ -1,0 +1,1 @@
+"""What anybody may ask of the house: the queue, the GPUs, help."""

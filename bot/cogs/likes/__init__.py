@@ -1,0 +1,1 @@
+"""How a person likes things, and what is stored of them."""
