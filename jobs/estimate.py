@@ -17,6 +17,9 @@ from jobs.request import Order
 _WEIGHT = 0.2
 """Of the newest measurement: a change of machine load is forgotten within five or ten jobs."""
 
+_WEIGHT_OF_SPREAD = 0.08
+"""A variance needs more measurements than a mean."""
+
 _SPREAD_80 = 1.28
 _SPREAD_AT_FIRST = 0.35
 """Deviation of the logarithm that one measurement says: about 35 % off."""
@@ -51,7 +54,8 @@ class _Rate:
         weight = max(_WEIGHT, 1 / (self.seen + 1))
         self.seen += 1
         self.mean += weight * off
-        self.variance = (1 - weight) * (self.variance + weight * off * off)
+        weight = max(_WEIGHT_OF_SPREAD, 1 / (self.seen + 1))
+        self.variance += weight * (off * off - self.variance)
 
 
 def work(order: Order) -> float:
@@ -71,6 +75,7 @@ class Estimator:
     def __init__(self) -> None:
         self._rates: dict[_Name, _Rate] = {}
         self._swaps: dict[tuple[str, str], _Rate] = {}
+        self._paces: dict[tuple[str, str], _Rate] = {}
         self.calibration = Calibration()
 
     # -- learning ---------------------------------------------------------------------------------------------------------
@@ -79,7 +84,9 @@ class Estimator:
         """Learn from a finished run that took ``seconds`` on ``worker`` in a pass of ``rows`` (its own where it was alone)."""
         if seconds <= 0:
             return
-        for name in _names(worker, order, rows or order.rows):
+        rows = rows or order.rows
+        self._learn_pace(worker, self.cost(order) / seconds, rows / order.rows)
+        for name in _names(worker, order, rows):
             value = log(seconds / _unit(name, order))
             known = self._rates.get(name)
             if known is None:
@@ -124,6 +131,20 @@ class Estimator:
         known = self._swaps.get((worker, model)) or self._swaps.get((worker, ""))
         return None if known is None else exp(known.mean)
 
+    def pace(self, worker: str) -> float:
+        """Solo seconds of work it does in a second, all its company together; 1 until something was measured."""
+        known = self._paces.get((worker, "pace"))
+        return 1.0 if known is None else exp(known.mean)
+
+    def stretch(self, worker: str) -> float:
+        """How many times as long as alone on the reference worker a job takes there, in the company it usually has."""
+        known = self._paces.get((worker, "stretch"))
+        return 1.0 if known is None else exp(known.mean)
+
+    def knows(self, model: str) -> bool:
+        """Whether anything was measured with this model."""
+        return ("", model, 0, 0) in self._rates
+
     def speed(self, worker: str) -> float:
         """Against the reference worker, over the models that were measured on both; 1 where none was."""
         ratios = [
@@ -145,7 +166,8 @@ class Estimator:
         """Everything learned, as JSON."""
         rates = [[*name, rate.mean, rate.variance, rate.seen] for name, rate in self._rates.items()]
         swaps = [[*name, rate.mean, rate.variance, rate.seen] for name, rate in self._swaps.items()]
-        return {"rates": rates, "swaps": swaps, "calibration": self.calibration.dump()}
+        paces = [[*name, rate.mean, rate.variance, rate.seen] for name, rate in self._paces.items()]
+        return {"rates": rates, "swaps": swaps, "paces": paces, "calibration": self.calibration.dump()}
 
     def load(self, stored: Mapping[str, Any]) -> None:
         """Go on from what :meth:`dump` gave; rows of another version's shape are left out."""
@@ -153,9 +175,19 @@ class Estimator:
             self._rates[str(worker), str(model), int(size), int(rows)] = _Rate(*rate)
         for worker, model, *rate in _rows_of(stored.get("swaps"), 5):
             self._swaps[str(worker), str(model)] = _Rate(*rate)
+        for worker, what, *rate in _rows_of(stored.get("paces"), 5):
+            self._paces[str(worker), str(what)] = _Rate(*rate)
         self.calibration.load(stored.get("calibration", {}))
 
     # -- inside -----------------------------------------------------------------------------------------------------------
+
+    def _learn_pace(self, worker: str, alone: float, company: float) -> None:
+        for name, value in (((worker, "pace"), log(alone * company)), ((worker, "stretch"), -log(alone))):
+            known = self._paces.get(name)
+            if known is None:
+                self._paces[name] = _Rate(value)
+            else:
+                known.learn(value)
 
     def _known(self, worker: str, order: Order, rows: int) -> tuple[_Rate, float] | None:
         """The most special rate known, and the seconds it predicts."""

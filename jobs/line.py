@@ -282,6 +282,35 @@ class Line:
         """Whether they have something to be chosen in this pool, and a free place for it."""
         return pool in self._contended(user)
 
+    def held_back(self, job_id: JobId) -> WaitingJob | None:
+        """A job that waits for its ``not_before``."""
+        return self._sleeping.get(job_id)
+
+    def met_by(self, worker: str) -> set[str]:
+        """What this worker can be asked for."""
+        return {need for need, workers in self._needs.items() if worker in workers}
+
+    def standing(self, job: WaitingJob) -> float:
+        """The account of its person where this job is waiting."""
+        pool = self._pool_of.get(self.need(job.key, job.exclude))
+        return 0.0 if pool is None else self.books.v(job.user_id, pool)
+
+    def jobs_of(self, user: UserId) -> Iterator[WaitingJob]:
+        """Everything they have waiting, in no order."""
+        person = self.people.get(user)
+        for shelf in person.shelves.values() if person is not None else ():
+            for _, job_id in shelf:
+                yield self.waiting[job_id]
+
+    def queued_in(self, user: UserId) -> dict[PoolId, float]:
+        """Seconds of what they have waiting, by pool."""
+        found: dict[PoolId, float] = {}
+        for job in self.jobs_of(user):
+            pool = self._pool_of.get(self.sort_of(job).need)
+            if pool is not None:
+                found[pool] = found.get(pool, 0.0) + job.cost
+        return found
+
     def contending(self) -> Iterator[tuple[UserId, PoolId]]:
         """Everybody in every pool where they wait to be chosen."""
         for user in self.people:

@@ -63,6 +63,8 @@ class WorkerView:
     swap: Mapping[str, float] = field(default_factory=dict)
     """By model, the handicap of having to load it, in seconds; others have the rules' own."""
     speed: float = 1.0
+    free_in: float | None = None
+    """Seconds until its pass ends, where somebody can tell."""
 
     def pass_key(self, key: BatchKey) -> BatchKey:
         """What must agree to share a pass with such a job here."""
@@ -222,6 +224,26 @@ def commit(line: Line, plan: Plan) -> None:
     line.commit(plan.changes, [lease.active for lease in plan.leases], plan.forced_at)
 
 
+def contest(line: Line, worker: WorkerView) -> "Contest | None":
+    """Who would lead on this worker if it were idle now. None where nobody waits for it."""
+    draft = _Draft(line)
+    fronts = draft.fronts(worker)
+    draft.close()
+    if not fronts:
+        return None
+    winner = min(fronts, key=lambda head: head.score)
+    return Contest(low=min(head.v for head in fronts), winner=winner.job, score=winner.score)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contest:
+    """The least account that waits for a worker, and the job that would lead there with its (account + handicap, place)."""
+
+    low: float
+    winner: Waiting
+    score: tuple[float, int]
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Head:
     """Somebody's first job for a worker, where they stand, and what that worker would rather not."""
@@ -263,7 +285,7 @@ class _Draft:
 
     def lead(self, worker: WorkerView) -> None:
         """An idle worker: a leader, and whoever may share its pass."""
-        fronts = self._fronts(worker)
+        fronts = self.fronts(worker)
         if not fronts:
             return
         low = self._follow(worker, fronts)
@@ -283,12 +305,12 @@ class _Draft:
         key = worker.running[0]
         if worker.busy_alone or worker.room < 1 or key.model not in worker.step_level:
             return
-        fronts = self._fronts(worker)
+        fronts = self.fronts(worker)
         if fronts:
             room = min(worker.room, worker.rows_max(key, self._line.limits) - worker.running_rows)
             self._fill(worker, key, self._follow(worker, fronts), room, Reason.JOINER)
 
-    def _fronts(self, worker: WorkerView) -> list[_Head]:
+    def fronts(self, worker: WorkerView) -> list[_Head]:
         """The least account of each need and lane that this worker could serve."""
         found: list[_Head] = []
         for need, lane in self._line.fronts_of(worker.name):
