@@ -6,7 +6,8 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
-from database.fenced import Ending, Row, Write
+from database.fenced import Ending, Write
+from database.rows import Row
 from jobs.job import SOLO_DEATHS_MAX, Failure, JobState, Making, Picture
 from jobs.ports import RowLimit
 from jobs.run import RunKey

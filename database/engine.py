@@ -14,12 +14,13 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Literal, TypeVar
 from uuid import uuid4
 
-from sqlalchemy import event, text
+from sqlalchemy import Engine, QueuePool, create_engine, event, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from database.direct import is_trusted, trust_direct_connections
 from database.faults import outage_of
 from database.file_lock import hold_file_lock
+from database.in_thread import WriterThread
 from database.together import Together
 from database.url import Target, read_url
 from jobs.errors import StoreUnavailable
@@ -49,9 +50,10 @@ class PassingOutage(StoreUnavailable):
 class Database:
     """Transactions on the open database. Made by :func:`open_database`."""
 
-    def __init__(self, writer: AsyncEngine, reader: AsyncEngine) -> None:
+    def __init__(self, writer: AsyncEngine, reader: AsyncEngine, *, thread: WriterThread | None = None) -> None:
         self._writer = writer
         self._reader = reader
+        self._thread = thread
         self._commits: Together[Work[Any], Any] = Together(self._in_one_commit, at_most=_SHARE)
 
     @property
@@ -91,6 +93,8 @@ class Database:
     async def close(self) -> None:
         """End what is being written and close the connections."""
         await self._commits.close()
+        if self._thread is not None:
+            await self._thread.close()
         await self._writer.dispose()
         if self._reader.sync_engine.pool is not self._writer.sync_engine.pool:
             await self._reader.dispose()
@@ -126,6 +130,9 @@ class Database:
         raise AssertionError("unreachable: the last try returns or raises")
 
     async def _once(self, engine: AsyncEngine, work: Work[_T]) -> _T:
+        if engine is self._writer and self._thread is not None:
+            async with asyncio.timeout(_TRANSACTION_TIMEOUT):
+                return await self._thread.run(work)
         async with asyncio.timeout(_TRANSACTION_TIMEOUT), engine.begin() as tx:
             return await work(tx)
 
@@ -177,7 +184,9 @@ async def open_database(url: str, *, sqlite_synchronous: Synchronous = "FULL") -
     async with AsyncExitStack() as stack:
         if target.file is not None:
             await stack.enter_async_context(hold_file_lock(target.file, patience=_LOCK_PATIENCE))
-        database = Database(*engines(target, sqlite_synchronous=sqlite_synchronous))
+        writer, reader = engines(target, sqlite_synchronous=sqlite_synchronous)
+        thread = None if target.file is None else WriterThread(sqlite_thread_engine(target, synchronous=sqlite_synchronous))
+        database = Database(writer, reader, thread=thread)
         stack.push_async_callback(database.close)
         yield database
 
@@ -200,8 +209,22 @@ def sqlite_engine(
     engine = create_async_engine(
         target.url, pool_size=1 if writes else 3, max_overflow=0, pool_timeout=15, hide_parameters=True
     )
+    _prepare_sqlite(engine.sync_engine, synchronous=synchronous, writes=writes, foreign_keys=foreign_keys)
+    return engine
 
-    @event.listens_for(engine.sync_engine, "connect")
+
+def sqlite_thread_engine(target: Target, *, synchronous: Synchronous) -> Engine:
+    """One writing connection for a thread of its own."""
+    url = target.url.set(drivername="sqlite+pysqlite")
+    engine = create_engine(
+        url, poolclass=QueuePool, pool_size=1, max_overflow=0, connect_args={"check_same_thread": False}, hide_parameters=True
+    )
+    _prepare_sqlite(engine, synchronous=synchronous, writes=True, foreign_keys=True)
+    return engine
+
+
+def _prepare_sqlite(engine: Engine, *, synchronous: Synchronous, writes: bool, foreign_keys: bool) -> None:
+    @event.listens_for(engine, "connect")
     def prepare(connection: Any, _record: object) -> None:
         connection.isolation_level = None  # the driver begins nothing by itself: we say BEGIN
         cursor = connection.cursor()
@@ -214,12 +237,10 @@ def sqlite_engine(
             cursor.execute("PRAGMA query_only = ON")
         cursor.close()
 
-    @event.listens_for(engine.sync_engine, "begin")
+    @event.listens_for(engine, "begin")
     def begin(connection: Any) -> None:
         # A deferred transaction that reads and then writes fails with BUSY_SNAPSHOT at once, whatever the timeout.
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-    return engine
 
 
 def postgresql_engine(target: Target) -> AsyncEngine:

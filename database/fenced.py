@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from database.history import Move, record
 from database.limits import remember_limits
 from database.moments import now
-from database.rows import job_of, pictures_of
+from database.rows import Row, job_of, pictures_of
 from database.tables import job, result
 from jobs.errors import LeaseLost
 from jobs.job import Job, JobState, Picture
@@ -28,7 +28,6 @@ FREED: Mapping[str, Any] = {
 
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
-Row = Mapping[str, Any]
 Change = Callable[[Row, datetime], Mapping[str, Any]]
 """From the row of an active job and the database's now to the columns that change; empty: nothing is to be done."""
 
@@ -83,7 +82,7 @@ _LOCKING = (
 
 async def _locked(tx: AsyncConnection, ids: Sequence[str]) -> tuple[dict[str, Row], datetime]:
     found = (await tx.execute(_LOCKING, {"ids": sorted(set(ids))})).mappings().all()
-    rows = {row["id"]: {name: row[name] for name in _COLUMNS} for row in found}
+    rows: dict[str, Row] = {row["id"]: {name: row[name] for name in _COLUMNS} for row in found}
     return rows, found[0]["at"] if found else _NEVER
 
 

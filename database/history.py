@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from database.rows import Row
 from database.tables import job_event, outbox
 from jobs.ports import DeliveryKind
 
@@ -24,7 +25,7 @@ _DELIVERIES = {
 class Move:
     """A job's row after a move. ``was`` None: it is new. ``was`` its own state: a note, it did not move."""
 
-    row: Mapping[str, Any]
+    row: Row
     was: str | None
     actor: str
     detail: str | None = None
@@ -67,6 +68,6 @@ def _line(move: Move) -> dict[str, object]:
     }
 
 
-def _delivery(row: Mapping[str, Any], kind: DeliveryKind) -> dict[str, object]:
+def _delivery(row: Row, kind: DeliveryKind) -> dict[str, object]:
     same = ("generation", "guild_id", "channel_id", "locale")
     return {"job_id": row["id"], "kind": kind.value, "part": 0, **{name: row[name] for name in same}}

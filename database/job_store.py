@@ -3,9 +3,9 @@
 import asyncio
 import logging
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import RowMapping, Select, select, tuple_, update
 from sqlalchemy.exc import IntegrityError
@@ -33,6 +33,7 @@ from jobs.ports import Decide, NewJob, RowLimit
 from jobs.run import RunKey
 
 _log = logging.getLogger(__name__)
+_T = TypeVar("_T")
 
 _SHARE = 64
 """Writes of lease holders in one commit at most."""
@@ -105,13 +106,13 @@ class SqlJobStore:
         async with self._claiming:
             return list((await self._claim(decide, terms)).jobs)
 
-    async def line(self, *, fresh: float = 1.0) -> Line:
+    async def look(self, question: Callable[[Line], _T], *, fresh: float = 1.0) -> _T:
         """See the port."""
-        async with self._claiming:
+        async with self._claiming:  # else a claim may change it, on another thread, while it is read
             if self._keeper.line is None or _seconds() - self._looked_at >= fresh:
                 await self._claim(None, Terms(worker="", owner=self._owner, dispatch="", lease_seconds=0))
-        assert self._keeper.line is not None
-        return self._keeper.line
+            assert self._keeper.line is not None
+            return question(self._keeper.line)
 
     async def _claim(self, decide: Decide | None, terms: Terms) -> Claimed:
         """Again where somebody was faster, or where nobody knows whether the commit took effect."""

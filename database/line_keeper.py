@@ -5,7 +5,7 @@ true, so it is dropped and read anew; so is one that another host overtook while
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import RowMapping, select
@@ -18,7 +18,7 @@ from database.limits import read_limits
 from database.log import AT_ONCE, CLOCK, JOB_COLUMNS, read_news, read_position
 from database.moments import now
 from database.queue import ACTIVE, QUEUED
-from database.rows import KINDS, batch_key_of, is_alone
+from database.rows import KINDS, Row, batch_key_of, is_alone
 from database.tables import claim_clock, job
 from jobs.batch import BatchKey
 from jobs.fairness import Changes, Rules
@@ -161,7 +161,7 @@ async def _rows(tx: AsyncConnection, which: Any, *, limit: int | None = None) ->
 
 def _tell(line: Line, news: Sequence[RowMapping]) -> None:
     """First every charge that ended, in the order of the log; then each job as it is now."""
-    jobs: dict[str, Mapping[str, Any] | None] = {}
+    jobs: dict[str, Row | None] = {}
     settled: dict[str, bool] = {}
     for event in news:
         if event["event"] is None:
@@ -176,7 +176,7 @@ def _tell(line: Line, news: Sequence[RowMapping]) -> None:
         _set(line, job_id, row, settled=settled[job_id])
 
 
-def _end(line: Line, job_id: str, row: Mapping[str, Any] | None, event: RowMapping) -> None:
+def _end(line: Line, job_id: str, row: Row | None, event: RowMapping) -> None:
     charged = (event["facts"] or {}).get("charged") or {}
     if job_id not in line.active and row is not None and charged and event["fresh"]:
         # Leased by another host and ended since our last look: its charge is known from the log alone.
@@ -184,7 +184,7 @@ def _end(line: Line, job_id: str, row: Mapping[str, Any] | None, event: RowMappi
     line.ends(JobId(job_id), event["kept"], settled=not event["fresh"])
 
 
-def _set(line: Line, job_id: str, row: Mapping[str, Any] | None, *, settled: bool) -> None:
+def _set(line: Line, job_id: str, row: Row | None, *, settled: bool) -> None:
     state = None if row is None else row["state"]
     if row is not None and state in ("leased", "running"):
         line.holds(_active(row))
@@ -197,12 +197,12 @@ def _set(line: Line, job_id: str, row: Mapping[str, Any] | None, *, settled: boo
         line.leaves(JobId(job_id))
 
 
-def _is_claimable(row: Mapping[str, Any]) -> bool:
+def _is_claimable(row: Row) -> bool:
     """Not one that only a newer darkroom understands, nor one whose cancel was asked."""
     return row["kind"] in KINDS and not row["cancel_requested"] and batch_key_of(row) is not None
 
 
-def _waiting(row: Mapping[str, Any]) -> WaitingJob:
+def _waiting(row: Row) -> WaitingJob:
     key = batch_key_of(row)
     assert key is not None
     return WaitingJob(
@@ -221,7 +221,7 @@ def _waiting(row: Mapping[str, Any]) -> WaitingJob:
     )
 
 
-def _active(row: Mapping[str, Any]) -> ActiveJob:
+def _active(row: Row) -> ActiveJob:
     plain = BatchKey(kind=row["kind"], model=row["model"], width=row["width"], height=row["height"])
     key = batch_key_of(row) or plain  # a newer host's job takes its place here too
     return ActiveJob(
@@ -235,5 +235,5 @@ def _active(row: Mapping[str, Any]) -> ActiveJob:
     )
 
 
-def _excluded(row: Mapping[str, Any]) -> frozenset[str]:
+def _excluded(row: Row) -> frozenset[str]:
     return frozenset(row["shunned"] or ())

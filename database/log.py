@@ -68,7 +68,7 @@ async def read_position(tx: AsyncConnection) -> str:
 
 
 @cache
-def _news(postgresql: bool) -> Select[Any]:
+def _news(postgresql: bool) -> Select:
     """Cached: building it takes longer than running it."""
     line, position, fresh = _on_postgresql() if postgresql else _on_sqlite()
     one = select(literal(1).label("one")).subquery()
@@ -92,7 +92,7 @@ def _news(postgresql: bool) -> Select[Any]:
     )  # fmt: skip
 
 
-def _on_postgresql() -> tuple[Select[Any], Any, Any]:
+def _on_postgresql() -> tuple[Select, Any, Any]:
     seen = cast(bindparam("seen", type_=Text), _Snapshot())
     new = and_(job_event.c.xid >= bindparam("oldest", type_=BigInteger), ~func.pg_visible_in_snapshot(_WHICH, seen))
     # In the order of the index, so that it is used whatever the planner believes of the parameter.
@@ -107,7 +107,7 @@ def _on_postgresql() -> tuple[Select[Any], Any, Any]:
     return line, position, fresh
 
 
-def _on_sqlite() -> tuple[Select[Any], Any, Any]:
+def _on_sqlite() -> tuple[Select, Any, Any]:
     line = select(job_event).where(job_event.c.seq > cast(bindparam("seen", type_=Text), BigInteger))
     newest = select(func.coalesce(func.max(job_event.c.seq), 0)).scalar_subquery()
     # One process, one writer: what this process has not seen, nobody has applied.

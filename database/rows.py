@@ -21,6 +21,10 @@ from jobs.ports import NewJob
 from jobs.request import Order, RequestKind
 
 _log = logging.getLogger(__name__)
+
+Row = Mapping[Any, Any]
+"""Columns by name: a row as it was read, or as it will be."""
+
 _T = TypeVar("_T", Failure, Making)
 
 KINDS: tuple[str, ...] = get_args(RequestKind)
@@ -39,7 +43,7 @@ def storable(text: str) -> bool:
     return "\0" not in text and text.encode("utf-8", "ignore").decode() == text
 
 
-def job_of(row: Mapping[str, Any], pictures: tuple[Picture, ...] = ()) -> Job:
+def job_of(row: Row, pictures: tuple[Picture, ...] = ()) -> Job:
     """The job of a row. Raises UnreadableRow."""
     try:
         return Job(
@@ -65,7 +69,7 @@ def job_of(row: Mapping[str, Any], pictures: tuple[Picture, ...] = ()) -> Job:
         raise UnreadableRow(f"job {row['id']}: {error}") from error
 
 
-def jobs_of(rows: Iterable[Mapping[str, Any]], pictures: Mapping[str, tuple[Picture, ...]] | None = None) -> list[Job]:
+def jobs_of(rows: Iterable[Row], pictures: Mapping[str, tuple[Picture, ...]] | None = None) -> list[Job]:
     """The jobs of all rows that can be read."""
     jobs: list[Job] = []
     for row in rows:
@@ -82,12 +86,12 @@ _SAME = (
 )  # fmt: skip
 
 
-def is_alone(row: Mapping[str, Any]) -> bool:
+def is_alone(row: Row) -> bool:
     """Whether it runs without company: a worker died while it ran, or its lease lapsed twice (once may be the host's own absence)."""
     return row["suspect"] > 0 or row["lost"] >= _ALONE_AFTER
 
 
-def batch_key_of(row: Mapping[str, Any]) -> BatchKey | None:
+def batch_key_of(row: Row) -> BatchKey | None:
     """The strict batch key of a row, without the cost of checking its order; None for one that only a newer darkroom understands."""
     order = row["order"]
     if not isinstance(order, dict) or not order.keys() <= _KNOWN:
@@ -105,13 +109,13 @@ def batch_key_of(row: Mapping[str, Any]) -> BatchKey | None:
 _KNOWN = frozenset(Order.model_fields)
 
 
-def _lease(row: Mapping[str, Any]) -> Lease | None:
+def _lease(row: Row) -> Lease | None:
     if row["slot"] is None:
         return None
     return Lease(worker=row["worker"], epoch=row["epoch"], until=row["lease_until"])
 
 
-def _place(row: Mapping[str, Any]) -> Place | None:
+def _place(row: Row) -> Place | None:
     if row["channel_id"] is None:
         return None
     return Place(guild_id=row["guild_id"], channel_id=row["channel_id"], locale=row["locale"])
@@ -173,12 +177,12 @@ def same_wish(stored: Mapping[str, Any], new: NewJob) -> bool:
     return Order.model_validate({**stored, "seed": 0}) == new.order.model_copy(update={"seed": 0})
 
 
-def picture_of(row: Mapping[str, Any]) -> Picture:
+def picture_of(row: Row) -> Picture:
     """The picture of a result row."""
     return Picture(**{field.name: row[field.name] for field in fields(Picture)})
 
 
-async def pictures_of(tx: AsyncConnection, rows: Sequence[Mapping[str, Any]]) -> dict[str, tuple[Picture, ...]]:
+async def pictures_of(tx: AsyncConnection, rows: Sequence[Row]) -> dict[str, tuple[Picture, ...]]:
     """The pictures of these jobs' present generations, by job; asked only when one of them is done."""
     done = [(row["id"], row["generation"]) for row in rows if row["state"] == JobState.DONE]
     if not done:

@@ -45,7 +45,7 @@ async def submit(tx: AsyncConnection, *, new: NewJob, values: Mapping[str, Any],
     return job_of(row), True
 
 
-def _known_and_waiting(new: NewJob) -> Select[Any]:
+def _known_and_waiting(new: NewJob) -> Select:
     """One row: the job of this key, if there is one, and how many of this person's wait."""
     waiting = select(func.count()).select_from(job).where(QUEUED, job.c.user_id == new.user_id).scalar_subquery()
     one = select(literal(1).label("one")).subquery()

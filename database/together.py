@@ -18,6 +18,10 @@ Fly = Callable[[Sequence[T]], Awaitable[Sequence[R | Exception]]]
 """Do all of them in one commit; for each its result or what it alone raises. What it raises itself is everybody's."""
 
 
+_PATIENCE = 5.0
+"""Seconds for a flight that was cancelled to undo what it did."""
+
+
 @dataclass(frozen=True, eq=False)
 class _Seat(Generic[T, R]):
     item: T
@@ -33,7 +37,7 @@ class Together(Generic[T, R]):
         self._waiting: deque[_Seat[T, R]] = deque()
         self._aboard: list[_Seat[T, R]] = []
         self._flights: asyncio.Task[None] | None = None
-        self._deserted = False
+        self._flight: asyncio.Task[Sequence[R | Exception]] | None = None
 
     async def __call__(self, item: T) -> R:
         """Take the next flight. A caller that is cancelled leaves; what it asked may take effect, as any lost answer may."""
@@ -46,9 +50,8 @@ class Together(Generic[T, R]):
         try:
             return await seat.future
         except asyncio.CancelledError:
-            if seat in self._aboard and all(other.future.cancelled() for other in self._aboard):
-                self._deserted = True  # nobody waits for what is under way: it need not be carried to its end
-                self._flights.cancel()
+            if self._flight is not None and seat in self._aboard and all(other.future.cancelled() for other in self._aboard):
+                self._flight.cancel()  # nobody waits for what is under way: it need not be carried to its end
             raise
 
     async def close(self) -> None:
@@ -59,20 +62,29 @@ class Together(Generic[T, R]):
                 await self._flights
 
     async def _take_off(self) -> None:
-        while self._waiting:
-            seats = [self._waiting.popleft() for _ in range(min(self._at_most, len(self._waiting)))]
-            self._aboard = [seat for seat in seats if not seat.future.cancelled()]
-            try:
-                results = await self._outcomes()
-            except asyncio.CancelledError:
-                if not self._deserted:
-                    for seat in (*self._aboard, *self._waiting):
-                        seat.future.cancel()
-                    raise
-                self._deserted = False
-                continue
-            for seat, result in zip(self._aboard, results, strict=True):
+        try:
+            while self._waiting:
+                await self._fly_once()
+        finally:  # also when all of it is cancelled, as at the end of the process
+            for seat in (*self._aboard, *self._waiting):
+                seat.future.cancel()
+            self._waiting.clear()
+
+    async def _fly_once(self) -> None:
+        seats = [self._waiting.popleft() for _ in range(min(self._at_most, len(self._waiting)))]
+        self._aboard = [seat for seat in seats if not seat.future.cancelled()]
+        # A task of its own, so that desertion, which cancels it, is never taken for the end of everything.
+        self._flight = asyncio.get_running_loop().create_task(self._outcomes(), name="group commit: one")
+        try:
+            await asyncio.wait({self._flight})
+        except asyncio.CancelledError:
+            self._flight.cancel()
+            await asyncio.wait({self._flight}, timeout=_PATIENCE)
+            raise
+        if not self._flight.cancelled():
+            for seat, result in zip(self._aboard, self._flight.result(), strict=True):
                 _tell(seat.future, result)
+        self._aboard = []
 
     async def _outcomes(self) -> Sequence[R | Exception]:
         if not self._aboard:

@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeVar
 
 from jobs.batch import BatchKey
 from jobs.events import JobEvent
@@ -14,6 +14,8 @@ from jobs.offer import LoraOffer, ModelOffer
 from jobs.planner import Plan, QueueSnapshot
 from jobs.request import Order
 from jobs.run import MadePicture, Run, RunEvent, RunKey, WorkerReport
+
+T = TypeVar("T")
 
 Decide = Callable[[Line], Plan]
 """The planner, as the store calls it inside the claiming transaction: pure and quick."""
@@ -105,8 +107,8 @@ class JobStore(Protocol):
         """
         ...
 
-    async def line(self, *, fresh: float = 1.0) -> Line:
-        """The line as it was ``fresh`` seconds ago at most: for places, causes and times. Not to be changed."""
+    async def look(self, question: Callable[[Line], T], *, fresh: float = 1.0) -> T:
+        """What ``question`` (pure and quick) makes of the line as it was ``fresh`` seconds ago at most: places, causes, times."""
         ...
 
     async def accept(self, key: RunKey) -> Job:

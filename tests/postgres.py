@@ -63,8 +63,9 @@ def _reachable(binaries: Path, home: Path) -> Path:
 class PostgresServer:
     """One server on a free port, with ``kill9`` for those who want to know what then happens."""
 
-    def __init__(self, binaries: Path, home: Path) -> None:
+    def __init__(self, binaries: Path, home: Path, *, durable: bool = False) -> None:
         self._home = home
+        self._durable = durable
         self._data = home / "data"
         self._as = {"user": NOBODY, "group": NOBODY, "extra_groups": []} if os.geteuid() == 0 else {}
         if self._as:
@@ -139,7 +140,7 @@ class PostgresServer:
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         settings = {
-            "fsync": "off",
+            "fsync": "on" if self._durable else "off",
             "listen_addresses": "127.0.0.1",
             "unix_socket_directories": str(self._home),
             "shared_buffers": "16MB",
@@ -163,14 +164,14 @@ def in_thread(work: Coroutine[Any, Any, T]) -> T:
 
 
 @contextmanager
-def running_server() -> Iterator[PostgresServer]:
-    """A server of one's own. Skips the test, with what to do, where there is no PostgreSQL; CI must have one."""
+def running_server(*, durable: bool = False) -> Iterator[PostgresServer]:
+    """A server of one's own, ``durable`` where commits are to be measured or the plug pulled. Skips the test, with what to do, where there is no PostgreSQL; CI must have one."""
     binaries = find_binaries()
     if binaries is None:
         assert not os.environ.get("CI"), MISSING
         pytest.skip(MISSING)
     with tempfile.TemporaryDirectory(prefix="darkroom-pg-", ignore_cleanup_errors=True) as home:
-        server = PostgresServer(binaries, Path(home))
+        server = PostgresServer(binaries, Path(home), durable=durable)
         server.initialise()
         try:
             server.start()

@@ -99,7 +99,7 @@ def by_turns(room: int, model: str = "house", worker: str = "gpu") -> Decide:
 
 async def waits(store: JobStore) -> list[WaitingJob]:
     """Who waits now, oldest first."""
-    return waiting(await store.line(fresh=0))
+    return await store.look(waiting, fresh=0)
 
 
 async def claim(store: JobStore, worker: str = "gpu", *, lease_seconds: float = 30) -> list[Job]:

@@ -175,7 +175,7 @@ async def test_the_line_shows_who_waits_in_order_and_who_is_active(store: SqlJob
     await leased(store, BEN)
     first, second = await ask(store), await ask(store, BEN)
 
-    line = await store.line(fresh=0)
+    line = await store.look(lambda line: line, fresh=0)
 
     assert [job.id for job in waiting(line)] == [first.id, second.id]
     assert line.person(BEN).active == 1

@@ -161,7 +161,7 @@ async def test_a_postgresql_that_dies_is_an_outage_and_the_work_goes_on_after(ow
         (job,) = await claim(store)
 
         await asyncio.to_thread(own_server.kill9)
-        for write in (store.accept(Run.of(job).key), store.line(fresh=0), store.expire(lost_max=3), ask(store)):
+        for write in (store.accept(Run.of(job).key), store.look(lambda line: line, fresh=0), store.expire(lost_max=3), ask(store)):
             with pytest.raises(StoreUnavailable):
                 await write
 
