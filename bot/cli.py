@@ -40,6 +40,9 @@ def _parser() -> argparse.ArgumentParser:
     _command(commands, "migrate", _migrate, "bring the database to this version's shape")
     key = _command(commands, "key", _key, "make a key for the HTTP door")
     key.add_argument("name", help="whose key it is: letters, digits, - and _")
+    flows = _command(commands, "flows", _flows, "hold the flows against what your ComfyUI servers have")
+    flows.add_argument("what", choices=["check"], help="check: which nodes and model files are missing on which server")
+    flows.add_argument("--url", action="append", default=[], help="this server in place of those in COMFY_URLS; may be repeated")
     demo = _command(commands, "demo", _demo, "the whole lab on this machine: rehearsal, bot, worker, page")
     demo.add_argument("--once", action="store_true", help="show six members their pictures, then stop")
     demo.add_argument("--folder", default="storage/demo", help="where the demo keeps its files")
@@ -105,6 +108,32 @@ def _doctor(_: argparse.Namespace) -> int:
     from bot.doctor import examine
 
     return asyncio.run(examine(environment()))
+
+
+def _flows(options: argparse.Namespace) -> int:
+    from flows.catalog import FlowError, read_catalog
+    from workers.drivers.comfy.check import check_flows
+    from workers.drivers.comfy.fleet import AddressError, keys_of
+
+    settings = _settings()
+    urls = tuple(url.rstrip("/") for url in options.url) or settings.comfy_urls
+    if not urls:
+        print("There is no ComfyUI server to check: name them in COMFY_URLS, or one with --url.", file=sys.stderr)
+        return 2
+
+    async def check() -> bool:
+        flows = read_catalog(more=[settings.flows] if settings.flows else []).comfy
+        well = True
+        async for good, line in check_flows(urls, flows, keys_of(settings.comfy_api_key, urls)):
+            print(line)
+            well = well and good
+        return well
+
+    try:
+        return 0 if asyncio.run(check()) else 1
+    except (FlowError, AddressError) as error:
+        print(error, file=sys.stderr)
+        return 2
 
 
 def _migrate(_: argparse.Namespace) -> int:

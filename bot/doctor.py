@@ -16,6 +16,7 @@ from database.migrate import current, head
 from database.url import read_url
 from gateway.auth import BindingRefused, KeysInvalid, check_binding, read_keys
 from jobs.errors import StoreUnavailable, WorkerFault
+from workers.drivers.comfy.fleet import AddressError, check_address, keys_of
 from workers.drivers.engine import EngineWorker, Patience
 
 _GUILD_PERMISSIONS = {
@@ -125,12 +126,13 @@ def _door(settings: Settings) -> list[Finding]:
 def _comfy(settings: Settings) -> list[Finding]:
     if not settings.comfy_urls:
         return []
-    return [
-        _note(
-            "COMFY_URLS is set, but this version does not drive ComfyUI yet.",
-            "Start `darkroom worker` on that machine and name it in WORKER_URLS.",
-        )
-    ]
+    try:
+        keys_of(settings.comfy_api_key, settings.comfy_urls)
+        for url in settings.comfy_urls:
+            check_address(url, plain_allowed=settings.comfy_plain_http)
+    except AddressError as error:
+        return [_wrong(str(error), "docs/comfyui.md shows how a ComfyUI server is reached safely.")]
+    return [_right(f"{len(settings.comfy_urls)} ComfyUI servers are named; `darkroom flows check` says what each can make.")]
 
 
 async def _database(settings: Settings) -> AsyncIterator[Finding]:

@@ -27,7 +27,7 @@ from database.migrate import migrate
 from database.outbox import SqlOutbox
 from database.picture_store import FilePictureStore
 from database.session_store import SqlSessionStore
-from flows.catalog import read_catalog
+from flows.catalog import Catalog, FlowError, read_catalog
 from gateway.app import create_app
 from gateway.auth import ApiKey, BindingRefused, KeysInvalid, check_binding, read_keys
 from gateway.serve import serve as serve_web
@@ -41,6 +41,7 @@ from jobs.feed import Feed
 from jobs.intake import Intake
 from jobs.ports import Worker
 from jobs.words import explain
+from workers.drivers.comfy.fleet import AddressError, check_address, keys_of, open_comfy
 from workers.drivers.engine import EngineWorker
 from workers.inspection import PictureInspector
 from workers.pool import Pool
@@ -74,10 +75,14 @@ async def open_lab(settings: Settings) -> AsyncIterator[Lab]:
         open_database(settings.ledger_url, sqlite_synchronous=settings.sqlite_synchronous) as database,
         aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session,
     ):
-        yield _lab(settings, database, _workers(settings, session, _pictures(settings)))
+        pictures, catalog = _pictures(settings), _catalog(settings)
+        async with open_comfy(
+            settings.comfy_urls, flows=catalog.comfy, read_picture=pictures.read, keys=_comfy_keys(settings)
+        ) as comfy:
+            yield _lab(settings, database, [*_workers(settings, session, pictures), *comfy], catalog)
 
 
-def _lab(settings: Settings, database: Database, workers: Sequence[Worker]) -> Lab:
+def _lab(settings: Settings, database: Database, workers: Sequence[Worker], catalog: Catalog) -> Lab:
     clock, feed, estimator = SystemClock(), Feed(), Estimator()
     store, pictures = SqlJobStore(database), _pictures(settings)
     policy = Policy(lease=settings.lease_seconds, renew_every=settings.lease_seconds / 3, expire_every=settings.lease_seconds / 6)
@@ -90,7 +95,6 @@ def _lab(settings: Settings, database: Database, workers: Sequence[Worker]) -> L
         clock=clock,
         policy=policy,
     )
-    catalog = read_catalog()
     pool = Pool(
         workers=workers,
         dispatcher=Dispatcher(store=store, carrier=carrier, sink=feed, clock=clock, policy=policy),
@@ -118,6 +122,17 @@ def _pictures(settings: Settings) -> FilePictureStore:
     return FilePictureStore(settings.storage / "pictures")
 
 
+def _catalog(settings: Settings) -> Catalog:
+    """What ships, and the operator's own flows in place of those of the same name."""
+    return read_catalog(more=[settings.flows] if settings.flows else [])
+
+
+def _comfy_keys(settings: Settings) -> dict[str, str | None]:
+    for url in settings.comfy_urls:
+        check_address(url, plain_allowed=settings.comfy_plain_http)
+    return keys_of(settings.comfy_api_key, settings.comfy_urls)
+
+
 def _workers(settings: Settings, session: aiohttp.ClientSession, pictures: FilePictureStore) -> list[Worker]:
     """A driver per URL. Its name is the URL without the scheme: stable over restarts, since leases carry it."""
     return [
@@ -137,7 +152,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> int:
         apply_discord_address(settings.discord_api_url, settings.discord_token or "")
         async with open_lab(settings) as lab:
             await _serve_doors(lab, settings, keys, stop)
-    except (BindingRefused, KeysInvalid, DiscordAddressError, DatabaseError) as error:
+    except (BindingRefused, KeysInvalid, DiscordAddressError, DatabaseError, AddressError, FlowError) as error:
         raise HostError(str(error)) from error
     except StoreUnavailable as error:
         raise HostError(f"The database cannot be used: {error.details['reason']}. `darkroom doctor` says more.") from error
@@ -150,8 +165,6 @@ async def serve(settings: Settings, stop: asyncio.Event) -> int:
 
 async def _serve_doors(lab: Lab, settings: Settings, keys: tuple[ApiKey, ...], stop: asyncio.Event) -> None:
     """Pool and doors in one TaskGroup: a core loop that fails ends the process loudly, and its supervisor starts it anew."""
-    if settings.comfy_urls:
-        _log.warning("COMFY_URLS is set, but this version does not drive ComfyUI yet: name `darkroom worker`s in WORKER_URLS")
     try:
         async with asyncio.TaskGroup() as group:
             pool = group.create_task(lab.pool.run(), name="pool")

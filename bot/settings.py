@@ -34,6 +34,8 @@ class Settings:
     worker_token: str | None = field(default=None, repr=False)
     comfy_urls: tuple[str, ...] = ()
     comfy_api_key: str | None = field(default=None, repr=False)
+    comfy_plain_http: bool = False
+    flows: Path | None = None
     max_batch_size: int = 8
     waiting_limit: int = 20
     http_host: str = "127.0.0.1"
@@ -66,6 +68,8 @@ def read_settings(values: Mapping[str, str | None]) -> Settings:
         worker_token=reader.text("DARKROOM_WORKER_TOKEN"),
         comfy_urls=reader.read("COMFY_URLS", _urls, ()),
         comfy_api_key=reader.text("COMFY_API_KEY"),
+        comfy_plain_http=reader.read("COMFY_PLAIN_HTTP", _yes_or_no, default=False),
+        flows=reader.read("FLOWS", _folder, None),
         max_batch_size=reader.read("MAX_BATCH_SIZE", _whole(1, 64), 8),
         waiting_limit=reader.read("WAITING_LIMIT", _whole(1, 1000), 20),
         http_host=reader.text("HTTP_HOST") or "127.0.0.1",
@@ -123,6 +127,12 @@ def _urls(text: str) -> tuple[str, ...]:
     if len(set(urls)) != len(urls):
         raise ValueError("names one address twice; each worker has its own.")
     return urls
+
+
+def _folder(text: str) -> Path:
+    if not Path(text).is_dir():
+        raise ValueError(f"{text[:100]!r} is not a folder.")
+    return Path(text)
 
 
 def _yes_or_no(text: str) -> bool:
