@@ -231,7 +231,7 @@ def test_a_preview_is_small_and_coloured(family: StableDiffusion15, name: str) -
 @pytest.mark.parametrize("name", ["tiny"])
 def test_the_measured_preview_resembles_the_decoded_picture(family: StableDiffusion15, name: str) -> None:
     state = alone(family, spec(name))
-    state.guess = None
+    state.guess = state.last = None
     family._preview._tiny = None
     small = family.preview(family.glimpse(state)).astype(float)
     full = picture(family, state).astype(float).reshape(8, 4, 8, 4, 3).mean(axis=(1, 3))

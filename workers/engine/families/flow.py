@@ -16,8 +16,12 @@ from workers.engine.families.base import LoraSet, RowLoras
 from workers.engine.families.beginnings import Beginning
 from workers.engine.families.clip_text import Remembered
 from workers.engine.families.latent_preview import LatentPreview
+from workers.engine.families.linear import LinearSteps
 from workers.engine.families.state import Condition, Denoising
 from workers.engine.run import RunSpec
+
+#: The schedules' measure of time; the denoisers take shares of it.
+TIMES = 1000.0
 
 
 class FlowFamily:
@@ -38,6 +42,7 @@ class FlowFamily:
         self._autoencoder = Autoencoder(parts["vae"], cell=pixels_per_cell, device=device)
         self._preview = LatentPreview.of(self._autoencoder, family="flow")
         self._memory = Remembered(self._read_texts)
+        self._linear = LinearSteps()
 
     def modules(self) -> Mapping[str, Any]:
         """See `base.Family`."""
@@ -91,6 +96,7 @@ class FlowFamily:
             height=spec.height,
             beside=beside,
             loras=worn,
+            linear=self._linear.of(scheduler, start.first),
             notes=self._notes(spec, prompt, negative),
         )
 
@@ -139,10 +145,11 @@ class FlowFamily:
     @torch.inference_mode()
     def step(self, state: Denoising, prediction: torch.Tensor) -> None:
         """See `base.Family`."""
-        sigma = state.timestep / 1000
-        state.guess = state.latents - sigma * prediction
-        state.latents = state.scheduler.step(prediction, state.timestep, state.latents, generator=state.generator).prev_sample
-        state.index += 1
+        time = state.time
+        before = state.latents
+        state.advance(prediction)
+        # By the definition of flow matching: the velocity, followed from here to the end.
+        state.last, state.guess = None, before - time / TIMES * prediction
 
     # Looking.
 
@@ -160,7 +167,7 @@ class FlowFamily:
 
     def glimpse(self, state: Denoising) -> torch.Tensor:
         """See `base.Family`."""
-        return state.latents if state.guess is None else state.guess
+        return state.guessed()
 
     @torch.inference_mode()
     def preview(self, glimpse: torch.Tensor) -> Any:

@@ -18,7 +18,7 @@ from workers.engine.errors import RunFailure
 from workers.engine.families import dressing
 from workers.engine.families.autoencoder import to_tensor
 from workers.engine.families.clip_text import ClipText
-from workers.engine.families.flow import FlowFamily
+from workers.engine.families.flow import TIMES, FlowFamily
 from workers.engine.families.state import Condition, Denoising
 from workers.engine.run import RunSpec
 
@@ -102,7 +102,7 @@ class Flux(FlowFamily):
         return self._passed([unpack(one[:, :tokens], cells) for one in out.split(1)], len(states))
 
     def _times(self, states: Sequence[Denoising]) -> torch.Tensor:
-        return torch.stack([state.timestep.to(torch.float32) for state in states]).to(self._device) / 1000
+        return torch.tensor([state.time for state in states], dtype=torch.float32, device=self._device) / TIMES
 
     def _guidance(self, states: Sequence[Denoising]) -> torch.Tensor | None:
         if not self._takes_guidance:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from workers.engine.families.base import LoraSet
+from workers.engine.families.linear import LinearStep
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -59,8 +60,16 @@ class Denoising:
     loras: LoraSet | None = None
     notes: tuple[str, ...] = ()
     index: int = 0
-    #: The newest estimate of the finished latents, where the schedule makes one.
+    #: `timesteps` as numbers: reading them one by one out of a tensor is slow.
+    times: list[float] = field(init=False, repr=False)
+    #: Weights instead of the scheduler, where the schedule has them.
+    linear: tuple[LinearStep, ...] | None = field(default=None, repr=False)
+    #: The newest estimate of the finished latents, where the schedule makes one; or what it can be made of.
     guess: torch.Tensor | None = field(default=None, repr=False)
+    last: tuple[torch.Tensor, torch.Tensor, LinearStep] | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        self.times = [float(time) for time in self.timesteps]
 
     @property
     def total_steps(self) -> int:
@@ -78,6 +87,39 @@ class Denoising:
     def is_done(self) -> bool:
         """Whether only decoding is left."""
         return self.index >= len(self.timesteps)
+
+    @property
+    def time(self) -> float:
+        """Where on the schedule it is."""
+        return self.times[self.index]
+
+    def seen(self) -> torch.Tensor:
+        """The latents as the denoiser takes them."""
+        if self.linear is None:
+            return self.scheduler.scale_model_input(self.latents, self.timestep)
+        weight = self.linear[self.index].seen
+        return self.latents if weight == 1.0 else self.latents * weight
+
+    def advance(self, prediction: torch.Tensor) -> None:
+        """Take one step on the schedule."""
+        if self.linear is None:
+            own_noise = {"generator": self.generator} if self.takes_generator else {}
+            out = self.scheduler.step(prediction, self.timestep, self.latents, **own_noise)
+            self.guess = getattr(out, "pred_original_sample", None)
+            self.latents = out.prev_sample
+        else:
+            step = self.linear[self.index]
+            self.last = (self.latents, prediction, step)
+            self.latents = torch.add(self.latents * step.keep, prediction, alpha=step.add)
+        self.index += 1
+
+    def guessed(self) -> torch.Tensor:
+        """The newest estimate of the finished latents; where the schedule makes none, the latents as they are."""
+        if self.last is not None and self.last[2].guess is not None:
+            latents, prediction, step = self.last
+            keep, add = step.guess or (1.0, 0.0)
+            return torch.add(latents * keep, prediction, alpha=add)
+        return self.latents if self.guess is None else self.guess
 
     @property
     def timestep(self) -> torch.Tensor:

@@ -20,6 +20,7 @@ from workers.engine.families.base import LoraSet, RowLoras
 from workers.engine.families.beginnings import Beginning
 from workers.engine.families.clip_text import Remembered
 from workers.engine.families.latent_preview import LatentPreview
+from workers.engine.families.linear import LinearSteps
 from workers.engine.families.state import Condition, Denoising
 from workers.engine.run import RunSpec
 
@@ -53,6 +54,7 @@ class UnetFamily:
         self._preview = LatentPreview.of(self._autoencoder, family=self._look)
         self._has_mask_channels = int(self._unet.config.in_channels) != self._autoencoder.channels
         self._memory = Remembered(self._read_texts)
+        self._linear = LinearSteps()
 
     def modules(self) -> Mapping[str, Any]:
         """See `base.Family`."""
@@ -98,6 +100,8 @@ class UnetFamily:
             keep=start.keep,
             beside=start.beside,
             loras=worn,
+            # What must stay is noised by the scheduler itself, which must then know at which step it is.
+            linear=self._linear.of(scheduler, start.first) if start.keep is None else None,
             notes=("prompt_cut",) if prompt.cut or (negative is not None and negative.cut) else (),
         )
 
@@ -152,7 +156,7 @@ class UnetFamily:
 
     def _times(self, rows: Sequence[PassRow]) -> torch.Tensor:
         # One number a row: rows are at different steps of different schedules. fp32 holds every timestep exactly.
-        return torch.stack([row.state.timestep.to(torch.float32) for row in rows]).to(self._device)
+        return torch.tensor([row.state.time for row in rows], dtype=torch.float32, device=self._device)
 
     def _more(self, rows: Sequence[PassRow]) -> dict[str, torch.Tensor] | None:
         """What else the denoiser reads."""
@@ -160,24 +164,18 @@ class UnetFamily:
 
     @staticmethod
     def _guided(states: Sequence[Denoising], out: torch.Tensor) -> list[torch.Tensor]:
-        predictions: list[torch.Tensor] = []
         parts = iter(out.split(1))
+        predictions: list[torch.Tensor] = []
         for state in states:
-            if state.negative is None:
-                predictions.append(next(parts))
-            else:
-                without, given = next(parts), next(parts)
-                predictions.append(without + state.guidance * (given - without))
+            first = next(parts)
+            # lerp is first + guidance * (second - first), in one operation.
+            predictions.append(first if state.negative is None else torch.lerp(first, next(parts), state.guidance))
         return predictions
 
     @torch.inference_mode()
     def step(self, state: Denoising, prediction: torch.Tensor) -> None:
         """See `base.Family`."""
-        own_noise = {"generator": state.generator} if state.takes_generator else {}
-        out = state.scheduler.step(prediction, state.timestep, state.latents, **own_noise)
-        state.guess = getattr(out, "pred_original_sample", None)
-        state.latents = out.prev_sample
-        state.index += 1
+        state.advance(prediction)
         if state.keep is not None:
             following = None if state.is_done else state.timestep
             state.latents = beginnings.kept(state.scheduler, state.keep, state.latents, following)
@@ -193,9 +191,10 @@ class UnetFamily:
             lambda kept: self._autoencoder.decode(torch.cat(kept), sparing=sparing).split(1),
         )
 
+    @torch.inference_mode()
     def glimpse(self, state: Denoising) -> torch.Tensor:
         """See `base.Family`."""
-        return state.latents if state.guess is None else state.guess
+        return state.guessed()
 
     @torch.inference_mode()
     def preview(self, glimpse: torch.Tensor) -> Any:
@@ -204,7 +203,7 @@ class UnetFamily:
 
 
 def _rows(state: Denoising) -> list[PassRow]:
-    latents = state.scheduler.scale_model_input(state.latents, state.timestep)
+    latents = state.seen()
     if state.beside is not None:
         latents = torch.cat([latents, state.beside], dim=1)
     return [PassRow(state=state, condition=condition, latents=latents) for condition in state.conditions]

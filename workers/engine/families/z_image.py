@@ -13,12 +13,9 @@ from typing import Any
 import torch
 
 from workers.engine.families import dressing
-from workers.engine.families.flow import FlowFamily
+from workers.engine.families.flow import TIMES, FlowFamily
 from workers.engine.families.state import Condition, Denoising
 from workers.engine.run import RunSpec
-
-#: The denoiser's own measure of time.
-_TIMES = 1000.0
 
 
 class ZImage(FlowFamily):
@@ -70,11 +67,11 @@ class ZImage(FlowFamily):
 
     def _forward(self, rows: Sequence[tuple[Denoising, Condition]]) -> list[torch.Tensor]:
         dtype = self._transformer.dtype
-        times = torch.stack([state.timestep.to(torch.float32) for state, _ in rows]).to(self._device)
+        times = torch.tensor([state.time for state, _ in rows], dtype=torch.float32, device=self._device)
         with dressing.rows(self.loras, [state.loras for state, _ in rows]):
             out = self._transformer(
                 [state.latents[0].to(dtype)[:, None] for state, _ in rows],
-                (_TIMES - times) / _TIMES,
+                (TIMES - times) / TIMES,
                 [condition.states for _, condition in rows],
                 return_dict=False,
             )[0]
