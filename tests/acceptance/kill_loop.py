@@ -19,6 +19,9 @@ class Kills:
         self.config = RehearsalConfig(seed="demo", message_limit=50, global_limit=200)
         self.promised: dict[str, bool] = {}
         """Each prompt, and whether the member was told that it was taken."""
+        self.members = MEMBERS
+        self.cancels = 0
+        """How often somebody pressed Cancel: as many promises may end without an answer of their own."""
         self._count = 0
 
     @property
@@ -55,10 +58,13 @@ class Kills:
     async def judge(self, lab: Lab) -> None:
         """Exactly one answer for what was promised, at most one for what was not."""
         answers = [m for m in await lab.everything() if is_picture(m) or is_failure(m)]
+        unanswered: list[str] = []
         for prompt, was_promised in self.promised.items():
             mine = [m for m in answers if prompt in texts(m)]
             assert len(mine) <= 1, (prompt, [m["id"] for m in mine])
-            assert len(mine) == 1 or not was_promised, f"{prompt} was promised and never answered"
+            if was_promised and not mine:
+                unanswered.append(prompt)
+        assert len(unanswered) <= self.cancels, f"promised and never answered: {unanswered} ({self.cancels} were cancelled)"
 
 
 async def settle(lab: Lab) -> None:

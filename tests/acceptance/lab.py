@@ -57,12 +57,19 @@ class Process:
         assert self._process is not None
         return self._process.pid
 
-    async def start(self) -> None:
+    async def start(self, *, failpoint: str = "") -> None:
+        """With a failpoint it kills itself there: see :mod:`tests.acceptance.failing_host`."""
+        module = "tests.acceptance.failing_host" if failpoint else "bot.cli"
         clean = {k: v for k, v in os.environ.items() if k not in self._env}
         with self.log.open("ab") as out:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "bot.cli", *self._arguments, env=clean | self._env, stdout=out, stderr=out
+                sys.executable, "-m", module, *self._arguments, env=clean | self._env | {"FAILPOINT": failpoint}, stdout=out, stderr=out
             )
+
+    @property
+    def status(self) -> int | None:
+        """Its exit status; None while it lives."""
+        return self._process.returncode if self._process is not None else None
 
     def is_alive(self) -> bool:
         return self._process is not None and self._process.returncode is None
@@ -102,6 +109,10 @@ class Lab:
 
     async def _ready(self, workers: int) -> bool:
         assert self.host.is_alive(), self.host.log.read_text()[-3000:]
+        return await self.is_ready(workers)
+
+    async def is_ready(self, workers: int = 1) -> bool:
+        """Whether the host serves both its doors and has its workers."""
         try:
             async with self.web.get(f"{self.studio}/health") as answer:
                 health = await answer.json()
@@ -207,9 +218,15 @@ def is_failure(message: Json) -> bool:
 
 @asynccontextmanager
 async def open_lab(
-    folder: Path, worker_urls: list[str], *, database_url: str = "", rehearsal: RehearsalConfig | None = None, **settings: str
+    folder: Path,
+    worker_urls: list[str],
+    *,
+    database_url: str = "",
+    rehearsal: RehearsalConfig | None = None,
+    started: bool = True,
+    **settings: str,
 ) -> AsyncIterator[Lab]:
-    """A rehearsal and a host that serves; both end with the block."""
+    """A rehearsal and a host that serves (or, not ``started``, that waits for the test to start it); both end with the block."""
     folder.mkdir(parents=True, exist_ok=True)
     config = rehearsal or RehearsalConfig(seed="demo")
     port = free_port()
@@ -223,9 +240,10 @@ async def open_lab(
         }  # fmt: skip
         host = Process(["host"], env, folder / "host.log")
         lab = Lab(server, host, port, web)
-        await host.start()
         try:
-            await lab.up(workers=len(worker_urls))
+            if started:
+                await host.start()
+                await lab.up(workers=len(worker_urls))
             yield lab
         finally:
             if host.is_alive():

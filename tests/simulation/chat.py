@@ -56,6 +56,7 @@ class Chat:
     forbidden_until: float = 0.0
     loses: float = 0.0
     """How likely an answer is lost after its request took effect."""
+    hang_seconds: tuple[float, float] = (46.0, 400.0)
     hangs: float = 0.0
     """How likely a POST takes minutes to take effect."""
     errors: float = 0.0
@@ -174,7 +175,7 @@ class _Post:
         self._done = False
         self._answered = False
         hang = chat.rng.random() < chat.hangs
-        delay = chat.rng.uniform(46, 400) if hang else chat.rng.uniform(0.02, 0.6)
+        delay = chat.rng.uniform(*chat.hang_seconds) if hang else chat.rng.uniform(0.02, 0.6)
         chat.loop.outside(delay, self._act)
         chat.loop.outside(0.5, self._watch)
 

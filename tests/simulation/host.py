@@ -129,7 +129,7 @@ class SimHost:
         world, loop = self.world, self.world.loop
         clock, feed, estimator = SimClock(loop, self.skew), Feed(), Estimator()
         database = Database(*_fresh_engines(self.seat))
-        store = cast(SqlJobStore, WatchedStore(SqlJobStore(database), loop, world.writes))
+        store = cast(SqlJobStore, WatchedStore(SqlJobStore(database, owner=f"host-{self.number}"), loop, world.writes))
         outbox, pictures = SqlOutbox(database), FilePictureStore(world.folder / "pictures")
         carrier = Carrier(
             store=store, pictures=pictures, inspector=PictureInspector(), sink=feed, estimator=estimator, clock=clock, policy=POLICY,

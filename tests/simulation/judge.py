@@ -74,6 +74,15 @@ def i1_every_acknowledged_wish_ended_once(world: World, records: Records) -> Ite
             yield f"job {job['id']} is {job['state']} for ever"
 
 
+def i1_without_faults_everybody_gets_their_picture(world: World, records: Records) -> Iterator[str]:
+    if not world.is_calm:
+        return
+    for wish in world.wishes:
+        job = records.by_id.get(wish.acked.id) if wish.acked else None
+        if job is not None and wish.cancel_told is None and (job["state"] != "done" or job["epoch"] != 1):
+            yield f"nothing went wrong, and job {job['id']} is {job['state']} after {job['epoch']} leases"
+
+
 def i1_a_retry_is_never_refused(world: World, _: Records) -> Iterator[str]:
     for wish in world.wishes:
         if wish.refused == "idempotency_conflict":
@@ -149,7 +158,11 @@ def i3_pictures_go_to_their_owners(world: World, records: Records) -> Iterator[s
         wish = wishes.get(job["id"])
         prompt = wish.prompt if wish else None
         for data in message.files:
-            colour = Image.open(io.BytesIO(data)).convert("RGB").getpixel((3, 3))
+            try:
+                colour = Image.open(io.BytesIO(data)).convert("RGB").getpixel((3, 3))
+            except OSError:
+                yield f"job {job['id']} was given a broken picture"
+                continue
             if prompt is not None and colour != colour_of(prompt):
                 yield f"job {job['id']} was given somebody else's picture"
 
@@ -310,7 +323,7 @@ def no_picture_before_its_result(world: World, records: Records) -> Iterator[str
 
 Check = Any
 CHECKS: Iterable[Check] = (
-    no_host_died_of_itself, i1_every_acknowledged_wish_ended_once, i1_a_retry_is_never_refused, i2_never_more_than_two_active,
+    no_host_died_of_itself, i1_every_acknowledged_wish_ended_once, i1_without_faults_everybody_gets_their_picture, i1_a_retry_is_never_refused, i2_never_more_than_two_active,
     i3_one_message_for_each_delivery, i3_whatever_ended_was_told, i3_pictures_go_to_their_owners, i4_no_write_under_an_old_epoch,
     i5_one_job_for_each_key, i6_history_is_legal, i7_done_means_results_and_bytes, i8_slots_and_leases_are_given_back,
     i9_tries_have_an_end, i9_runs_have_an_end, i10_epochs_only_grow, i13_a_worker_runs_what_fits,

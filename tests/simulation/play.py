@@ -4,6 +4,7 @@ import asyncio
 import gc
 import json
 import os
+import random
 import select
 import sys
 import traceback
@@ -14,6 +15,8 @@ from pathlib import Path
 from database.migrate import migrate
 from tests.simulation.judge import judge
 from tests.simulation.world import Plan, World
+
+Draw = Callable[[random.Random], Plan]
 
 CHUNK = 25
 """Seeds a child: what killed hosts leave in memory goes with it."""
@@ -37,11 +40,11 @@ def make_template(folder: Path) -> Path:
     return file
 
 
-def play(seed: int, template: Path, *, plan: Plan | None = None) -> Verdict:
+def play(seed: int, template: Path, *, draw: Draw | None = None) -> Verdict:
     """One seed, here. The process should end soon after: tasks of killed hosts are kept alive on purpose."""
     if not KEPT:
         _warm_up(template)
-    world = World(seed, template, plan=plan)
+    world = World(seed, template, draw=draw)
     KEPT.append(world)
     try:
         world.play()
@@ -61,21 +64,29 @@ KEPT: list[World] = []
 def _warm_up(template: Path) -> None:
     """An engine's first connection of a process asks more than later ones: not in a seed that must be the same each time."""
     calm = Plan(seats=2, people=1, wishes=1, models=("alpha",), workers=[{"models": ("alpha",), "max_batch": 1, "step": 0.1}], loses=0.0)
-    world = World(0, template, plan=calm)
+    world = World(0, template, draw=lambda _: calm)
     KEPT.append(world)
     world.play()
     world.clean()
 
 
-def play_many(seeds: Iterable[int], template: Path, jobs: int, *, prepare: Callable[[], None] | None = None) -> Iterator[Verdict]:
+def play_many(
+    seeds: Iterable[int],
+    template: Path,
+    jobs: int,
+    *,
+    chunk: int = CHUNK,
+    draw: Draw | None = None,
+    prepare: Callable[[], None] | None = None,
+) -> Iterator[Verdict]:
     """Seeds in ``jobs`` forked children at a time. ``prepare`` runs in each child first: a mutant patches the code there."""
     todo = list(seeds)
-    chunks = [todo[start : start + CHUNK] for start in range(0, len(todo), CHUNK)]
+    chunks = [todo[start : start + chunk] for start in range(0, len(todo), chunk)]
     running: dict[int, tuple[int, bytes]] = {}
     try:
         while chunks or running:
             while chunks and len(running) < jobs:
-                pid, pipe = _fork(chunks.pop(0), template, prepare)
+                pid, pipe = _fork(chunks.pop(0), template, draw, prepare)
                 running[pipe] = (pid, b"")
             for pipe in select.select(list(running), [], [])[0]:
                 pid, data = running[pipe]
@@ -96,7 +107,7 @@ def play_many(seeds: Iterable[int], template: Path, jobs: int, *, prepare: Calla
             os.close(pipe)
 
 
-def _fork(seeds: list[int], template: Path, prepare: Callable[[], None] | None) -> tuple[int, int]:
+def _fork(seeds: list[int], template: Path, draw: Draw | None, prepare: Callable[[], None] | None) -> tuple[int, int]:
     reading, writing = os.pipe()
     sys.stdout.flush()
     pid = os.fork()
@@ -110,7 +121,7 @@ def _fork(seeds: list[int], template: Path, prepare: Callable[[], None] | None) 
             prepare()
         with os.fdopen(writing, "wb") as out:
             for seed in seeds:
-                out.write(json.dumps(asdict(play(seed, template))).encode() + b"\n")
+                out.write(json.dumps(asdict(play(seed, template, draw=draw))).encode() + b"\n")
                 out.flush()
         status = 0
     except BaseException:  # noqa: BLE001  a forked child ends here, whatever happened

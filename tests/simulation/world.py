@@ -54,6 +54,10 @@ class Plan:
     troubles: list[tuple[float, str, dict[str, Any]]] = field(default_factory=list)
     kills: list[tuple[int, int]] = field(default_factory=list)
     """(seat, callbacks until it dies)."""
+    cancels: float = 0.25
+    """How many of the wishes are cancelled later."""
+    spoil: str = ""
+    """SQL that takes a constraint away: for mutants only."""
 
 
 def draw_plan(rng: random.Random) -> Plan:
@@ -68,7 +72,7 @@ def draw_plan(rng: random.Random) -> Plan:
         ],
         loses=rng.choice((0.0, 0.01, 0.05)),
     )  # fmt: skip
-    for _ in range(rng.randint(2, 6)):
+    for _ in range(rng.choice((0, 2, 3, 4, 5, 6))):
         name = rng.choice(tuple(TROUBLES))
         plan.troubles.append((rng.uniform(0, 90), name, {}))
     for _ in range(rng.choice((0, 1, 1, 2, 3))):
@@ -79,14 +83,19 @@ def draw_plan(rng: random.Random) -> Plan:
 class World:
     """Everything of one seed."""
 
-    def __init__(self, seed: int, template: Path, *, plan: Plan | None = None) -> None:
+    def __init__(self, seed: int, template: Path, *, draw: "Callable[[random.Random], Plan] | None" = None) -> None:
         self.seed = seed
         self.rng = random.Random(seed)
         random.seed(seed)  # the code's own jitter
-        self.plan = plan or draw_plan(self.rng)
+        self.plan = (draw or draw_plan)(self.rng)
+        self.is_calm = not self.plan.troubles and not self.plan.kills and not self.plan.loses
         self.loop = SimLoop(random.Random(self.rng.getrandbits(64)))
         self.folder = Path(tempfile.mkdtemp(prefix="darkroom-sim-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
         shutil.copyfile(template, self.folder / "sim.sqlite3")
+        if self.plan.spoil:
+            with sqlite3.connect(self.folder / "sim.sqlite3") as raw:
+                raw.executescript(self.plan.spoil)
+            raw.close()
         self.history: list[tuple[float, str]] = []
         self.writes: list[Write] = []
         self.wishes: list[Wish] = []
@@ -128,7 +137,7 @@ class World:
         self.note(f"host {host.number} starts on seat {seat}")
         host.boot()
 
-    def kill(self, host: SimHost, why: str) -> None:
+    def kill(self, host: SimHost, why: str, *, away: float | None = None) -> None:
         if host.number in self.loop.dead:
             return
         self.note(f"host {host.number} is killed {why}")
@@ -136,7 +145,9 @@ class World:
         self.loop.stopped.discard(host.number)
         self.database.drop(host.number)
         host.bury()
-        self.loop.outside(self.rng.uniform(0.2, 8) if self.rng.random() < 0.8 else self.rng.uniform(20, 70), self.boot, host.seat)
+        if away is None:
+            away = self.rng.uniform(0.2, 8) if self.rng.random() < 0.8 else self.rng.uniform(20, 70)
+        self.loop.outside(away, self.boot, host.seat)
 
     def _maybe_kill(self, number: int, step: int) -> None:
         if self._kill_at.get(number) == step and not self.faults_over:
@@ -186,7 +197,7 @@ class World:
             self.wishes.append(wish)
             request = Request(prompt=wish.prompt, model=self.rng.choice(self.plan.models), steps=self.rng.choice((4, 10, 20)))
             job = await self._insist(wish, request, user, place)
-            if job is not None and self.rng.random() < 0.25:
+            if job is not None and self.rng.random() < self.plan.cancels:
                 self.loop.create_task(self._cancel(wish, job, user))
 
     async def _insist(self, wish: Wish, request: Request, user: UserId, place: Place) -> Job | None:
@@ -335,6 +346,11 @@ def worker_misbehaves(world: World) -> None:
     _worker(world).faults += world.rng.choices(kinds, k=world.rng.randint(1, 3))
 
 
+def worker_always_fails(world: World) -> None:
+    for worker in world.workers:
+        worker.faults += ["infra"] * 60
+
+
 def worker_is_small(world: World) -> None:
     _worker(world).oom_above = 1
 
@@ -358,6 +374,12 @@ def host_is_killed(world: World) -> None:
     host = _a_host(world)
     if host is not None:
         world.kill(host, "by SIGKILL")
+
+
+def nobody_is_there_for_long(world: World) -> None:
+    """Every host dies, and the next ones start only after Discord has forgotten every nonce."""
+    for host in world.alive():
+        world.kill(host, "and stays away", away=world.rng.uniform(400, 500))
 
 
 def host_drains(world: World) -> None:
@@ -413,6 +435,12 @@ def discord_hangs(world: World) -> None:
     _for_a_while(world, world.chat, "hangs", 0.5, 60)
 
 
+def discord_hangs_for_long(world: World) -> None:
+    """Longer than any lease and any nonce."""
+    world.chat.hang_seconds = (410.0, 470.0)
+    _for_a_while(world, world.chat, "hangs", 0.5, 90)
+
+
 def discord_errs(world: World) -> None:
     _for_a_while(world, world.chat, "errors", 0.5, 60)
 
@@ -424,8 +452,9 @@ def discord_limits(world: World) -> None:
 TROUBLES: dict[str, Callable[[World], None]] = {
     trouble.__name__: trouble
     for trouble in (
-        worker_dies, worker_is_cut_off, worker_misbehaves, worker_is_small, a_wish_is_poison, host_stops_for_a_while, host_is_killed,
-        host_drains, host_dies_at_a_commit, database_is_away, database_is_full, commits_lose_their_answers, database_is_busy,
-        discord_is_down, discord_forbids, discord_loses_answers, discord_hangs, discord_errs, discord_limits,
+        worker_dies, worker_is_cut_off, worker_misbehaves, worker_always_fails, worker_is_small, a_wish_is_poison, host_stops_for_a_while, host_is_killed,
+        nobody_is_there_for_long, host_drains, host_dies_at_a_commit, database_is_away, database_is_full, commits_lose_their_answers, database_is_busy,
+        discord_is_down, discord_forbids, discord_loses_answers, discord_hangs, discord_hangs_for_long,
+        discord_errs, discord_limits,
     )
 }  # fmt: skip

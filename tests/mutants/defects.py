@@ -1,0 +1,330 @@
+"""The defects, as patches of the real code in this process. Each is a mistake that somebody could make.
+
+Applied in a forked child only: nothing undoes them.
+"""
+
+import asyncio
+import dataclasses
+import random
+from collections.abc import Callable
+from typing import Any
+
+from bot.cogs.photos.courier import DiscordCourier
+from bot.poster import Poster, Posted, TryLater
+from database import claim, endings, fenced, history, job_store, line_keeper, outbox, picture_store, rows, submitting
+from database.engine import Database
+from database.history import Move
+from database.moments import now
+from jobs.carrier import Carrier
+from jobs.dispatcher import Dispatcher
+from jobs.errors import LeaseLost, StoreUnavailable
+from jobs.job import Job, JobState
+from jobs.ports import DeliveryKind
+from workers import inspection
+
+
+def replace(owner: Any, name: str, make: Callable[[Any], Any]) -> None:
+    """Put ``make(original)`` in the original's place. A name that is gone fails loudly: the mutant must hit the code that runs."""
+    original = getattr(owner, name)
+    setattr(owner, name, make(original))
+
+
+# ---- the ledger -------------------------------------------------------------------------------------------------------
+
+
+def no_fence() -> None:
+    """A write is taken whatever its epoch and owner."""
+
+    def make(original: Any) -> Any:
+        def apply(self: Any, write: fenced.Write) -> Any:
+            before = self._rows.get(write.key.job_id)
+            if before is not None:
+                write = dataclasses.replace(write, key=dataclasses.replace(write.key, epoch=before["epoch"]))
+                self._owner = before["owner"]
+            return original(self, write)
+
+        return apply
+
+    replace(fenced._Work, "apply", make)
+
+
+def no_idempotency_key() -> None:
+    """The door's own id is not looked for, and not kept."""
+    replace(rows, "values_of", lambda original: lambda new: original(new) | {"idempotency_key": new.id})
+    job_store.values_of = rows.values_of
+    replace(submitting, "_known_and_waiting", lambda original: lambda new: original(dataclasses.replace(new, idempotency_key=new.id)))
+
+
+def acknowledged_before_the_commit() -> None:
+    """The person is told "taken" although the ledger said that it cannot take it now."""
+
+    def make(original: Any) -> Any:
+        async def submit(self: Any, new: Any, *, waiting_limit: int) -> tuple[Job, bool]:
+            try:
+                return await original(self, new, waiting_limit=waiting_limit)
+            except StoreUnavailable:
+                born = self._database  # whatever: the job exists in memory alone
+                assert born is not None
+                return _imagined(new), True
+
+        return submit
+
+    replace(job_store.SqlJobStore, "submit", make)
+
+
+def _imagined(new: Any) -> Job:
+    from tests.simulation.sqlite import EPOCH
+
+    return Job(
+        id=new.id, user_id=new.user_id, door=new.door, order=new.order, state=JobState.QUEUED, generation=0, attempt=0, lost=0, epoch=0,
+        version=0, created_at=EPOCH, place=new.place, idempotency_key=new.idempotency_key,
+    )  # fmt: skip
+
+
+def claim_in_two_transactions() -> None:
+    """The planner's line is read before the transaction that leases, and the slots are no constraint."""
+
+    def make(original: Any) -> Any:
+        async def catch_up(self: Any, tx: Any) -> Any:
+            if self._line is None:
+                raise line_keeper.Overtaken
+            if random.random() < 0.2:
+                await original(self, tx)
+            return self._line
+
+        return catch_up
+
+    replace(line_keeper.LineKeeper, "catch_up", make)
+
+
+def slot_freed_when_cancel_is_asked() -> None:
+    """A running job whose owner presses Cancel is cancelled there and then; its worker works on."""
+
+    def make(original: Any) -> Any:
+        async def request_cancel(tx: Any, *, job_id: Any, user_id: Any) -> Job:
+            before = await job_store._locked(tx, job_id)
+            if before is not None and before["slot"] is not None:
+                values = {**fenced.FREED, "cancel_requested": True, "state": JobState.CANCELLED.value, "finished_at": now()}
+                row = await job_store._change(tx, before, values)
+                await history.record(tx, [Move(row=row, was=before["state"], actor=user_id)])
+                return rows.job_of(row)
+            return await original(tx, job_id=job_id, user_id=user_id)
+
+        return request_cancel
+
+    replace(job_store, "_request_cancel", make)
+
+
+def cancel_undoes_what_is_done() -> None:
+    """A cancel that comes after the end changes the end."""
+
+    def make(original: Any) -> Any:
+        async def request_cancel(tx: Any, *, job_id: Any, user_id: Any) -> Job:
+            before = await job_store._locked(tx, job_id)
+            if before is not None and before["state"] == "done":
+                row = await job_store._change(tx, before, {"state": JobState.CANCELLED.value})
+                await history.record(tx, [Move(row=row, was=before["state"], actor=user_id)])
+                return rows.job_of(row)
+            return await original(tx, job_id=job_id, user_id=user_id)
+
+        return request_cancel
+
+    replace(job_store, "_request_cancel", make)
+
+
+def retry_without_budget() -> None:
+    """A fault is never counted, so a job that always fails is tried for ever."""
+    replace(endings, "_again", lambda original: lambda row, at, **how: original(row, at, **(how | {"attempts_max": None, "died": False})))
+
+
+def results_in_another_transaction() -> None:
+    """The job is done in one commit, its pictures are written in the next."""
+    from sqlalchemy import insert
+
+    from database.tables import result
+
+    def make(original: Any) -> Any:
+        async def finish(self: Any, key: Any, pictures: Any, making: Any, **how: Any) -> Job:
+            job = await original(self, key, (), making, **how)
+            values = [{"job_id": key.job_id, "generation": job.generation, **vars(picture)} for picture in pictures]
+            await self._database.write(lambda tx: tx.execute(insert(result), values))
+            return job
+
+        return finish
+
+    replace(job_store.SqlJobStore, "finish", make)
+
+
+def no_outbox() -> None:
+    """The picture's delivery is written after the commit that made the job done, as posting after commit would be."""
+    from sqlalchemy import insert
+
+    from database.tables import outbox as table
+
+    owed: list[Any] = []
+
+    def hold_back(original: Any) -> Any:
+        def deliveries(self: Any) -> Any:
+            kinds = original.fget(self)
+            if self.row["state"] != "done" or self.was == "done":
+                return kinds
+            owed.extend((self.row, kind) for kind in kinds)
+            return ()
+
+        return property(deliveries)
+
+    def make(original: Any) -> Any:
+        async def finish(self: Any, *args: Any, **how: Any) -> Job:
+            job = await original(self, *args, **how)
+            mine = [history._delivery(row, kind) for row, kind in owed if row["id"] == job.id]
+            owed[:] = [(row, kind) for row, kind in owed if row["id"] != job.id]
+            if mine:
+                await self._database.write(lambda tx: tx.execute(insert(table), mine))
+            return job
+
+        return finish
+
+    replace(Move, "deliveries", hold_back)
+    replace(job_store.SqlJobStore, "finish", make)
+
+
+def a_repeated_write_counts_as_lost() -> None:
+    """A write whose answer was lost is not known again, so its holder believes that the lease is gone."""
+
+    def make(original: Any) -> Any:
+        def apply(self: Any, write: fenced.Write) -> Any:
+            before = self._rows.get(write.key.job_id)
+            if before is not None and before["slot"] is None:
+                return LeaseLost(write.key.job_id, write.key.epoch)
+            return original(self, write)
+
+        return apply
+
+    replace(fenced._Work, "apply", make)
+
+
+# ---- dispatcher and carrier -------------------------------------------------------------------------------------------
+
+
+def no_janitor() -> None:
+    """Nobody takes lapsed leases back."""
+
+    async def expire(self: Any) -> None:
+        await self._clock.sleep(1e9)
+
+    replace(Dispatcher, "expire", lambda _: expire)
+
+
+def leases_are_never_renewed() -> None:
+    """A lease lives as long as it was given for, whoever still follows its run."""
+
+    async def keep_leases(self: Any) -> None:
+        await self._clock.sleep(1e9)
+
+    replace(Dispatcher, "keep_leases", lambda _: keep_leases)
+
+
+def adoption_without_hash_check() -> None:
+    """A run found on a worker is taken for the job's own because its key is."""
+    replace(Carrier, "_check_order", lambda _: lambda self, run, event: None)
+
+
+def pictures_are_not_looked_at() -> None:
+    """What a worker sent is stored as it came."""
+    replace(inspection, "redraw", lambda _: lambda data, order, *more: data)
+
+
+# ---- delivery ---------------------------------------------------------------------------------------------------------
+
+
+def no_nonce() -> None:
+    """Discord is not told that a repeated POST is the same."""
+
+    class Deaf:
+        def __init__(self, channel: Any) -> None:
+            self._channel = channel
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._channel, name)
+
+        async def send(self, **what: Any) -> Any:
+            return await self._channel.send(**(what | {"nonce": None}))
+
+    replace(DiscordCourier, "_channel", lambda original: lambda self, place: Deaf(original(self, place)))
+
+
+def one_nonce_for_a_job() -> None:
+    """All messages of a job share a nonce, so the picture is taken for its card."""
+    from database import outbox as module
+
+    replace(module, "delivery_id", lambda original: lambda job_id, generation, _kind, _part: original(job_id, generation, "", 0))
+
+
+def no_read_back() -> None:
+    """After a doubt nobody looks whether the message is there."""
+
+    async def find(self: Any, *_: Any) -> None:
+        return None
+
+    replace(DiscordCourier, "_find", lambda _: find)
+
+
+def long_http_timeout() -> None:
+    """A request may live longer than its lease and than any nonce."""
+
+    async def deliver(self: Any, delivery: Any) -> Any:
+        try:
+            async with asyncio.timeout(600):
+                return await self._courier.deliver(delivery)
+        except TimeoutError:
+            return TryLater(reason="timeout")
+
+    replace(Poster, "_deliver", lambda _: deliver)
+
+
+def sent_before_the_post() -> None:
+    """The outbox is told before Discord is."""
+
+    async def settle(self: Any, row: Any) -> None:
+        try:
+            await self._outbox.sent(row.delivery, "0")
+            await self._deliver(row.delivery)
+        except (LeaseLost, StoreUnavailable):
+            return
+
+    replace(Poster, "_settle", lambda _: settle)
+
+
+def the_first_try_is_not_stamped() -> None:
+    """Whoever takes a delivery over does not learn that somebody may have posted it."""
+    replace(outbox, "_delivery", lambda original: lambda before: dataclasses.replace(original(before), first_try_at=None))
+
+
+def somebody_elses_picture() -> None:
+    """The courier reads the newest picture instead of this job's."""
+    newest: list[str] = []
+
+    def put(original: Any) -> Any:
+        async def call(self: Any, data: bytes) -> str:
+            sha256 = await original(self, data)
+            newest[:] = [sha256]
+            return sha256
+
+        return call
+
+    def read(original: Any) -> Any:
+        async def call(self: Any, sha256: str) -> bytes:
+            return await original(self, newest[0] if newest else sha256)
+
+        return call
+
+    replace(picture_store.FilePictureStore, "put", put)
+    replace(picture_store.FilePictureStore, "read", read)
+
+
+def cancelled_pictures_are_posted() -> None:
+    """A cancelled job still owes its picture."""
+    replace(history, "_DELIVERIES", lambda original: {**original, "cancelled": (DeliveryKind.PICTURE, DeliveryKind.CLOSE)})
+
+
+USED = (claim, Database, Posted)

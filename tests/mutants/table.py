@@ -1,0 +1,85 @@
+"""Which defect shows in which kind of scenario, and which promise it must be found to break."""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from tests.mutants import defects
+from tests.simulation.world import Plan
+
+Troubles = tuple[tuple[float, str], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mutant:
+    """A defect, the scenario that suits it, and the judge's checks that may find it (any of them)."""
+
+    defect: Callable[[], None]
+    found_by: tuple[str, ...]
+    troubles: tuple[str, ...] = ()
+    """Drawn from, often."""
+    seats: int = 2
+    kills: int = 0
+    step: float = 1.0
+    cancels: bool = False
+    spoil: str = ""
+    """A constraint that has to go as well, since the database refuses what the defect does."""
+
+    @property
+    def name(self) -> str:
+        return self.defect.__name__
+
+    def draw(self, rng: random.Random) -> Plan:
+        """A scenario with the troubles that this defect needs."""
+        models = ("alpha", "beta")[: rng.choice((1, 2))]
+        how: dict[str, Any] = {"models": models, "max_batch": rng.choice((2, 4)), "step": self.step}
+        plan = Plan(seats=self.seats, people=3, wishes=9, models=models, workers=[dict(how), dict(how)], loses=0.0, spoil=self.spoil)
+        plan.cancels = 0.9 if self.cancels else 0.1
+        if self.troubles:
+            plan.troubles = [(rng.uniform(0, 60), rng.choice(self.troubles), {}) for _ in range(8)]
+        plan.kills = [(rng.randrange(self.seats), int(10 ** rng.uniform(2, 3.3))) for _ in range(self.kills)]
+        return plan
+
+
+ZOMBIES = ("host_stops_for_a_while", "worker_is_cut_off", "host_is_killed")
+DOUBTS = ("discord_loses_answers", "discord_hangs", "discord_errs", "host_dies_at_a_commit")
+DEATHS = ("host_dies_at_a_commit", "host_is_killed", "commits_lose_their_answers")
+NO_SLOTS = "DROP INDEX uq_job_user_id_slot;"
+
+I3 = ("i3_one_message_for_each_delivery", "i3_whatever_ended_was_told")
+
+MUTANTS: tuple[Mutant, ...] = (
+    Mutant(defect=defects.no_fence, found_by=("i4_no_write_under_an_old_epoch", "i6_history_is_legal"), troubles=ZOMBIES, step=3.0),
+    Mutant(defect=defects.no_idempotency_key, found_by=("i5_one_job_for_each_key",), troubles=DEATHS),
+    Mutant(
+        defect=defects.acknowledged_before_the_commit,
+        found_by=("i1_every_acknowledged_wish_ended_once",),
+        troubles=("database_is_away", "database_is_full"),
+    ),
+    Mutant(defect=defects.claim_in_two_transactions, found_by=("i2_never_more_than_two_active",), spoil=NO_SLOTS, step=3.0),
+    Mutant(defect=defects.slot_freed_when_cancel_is_asked, found_by=("i13_a_slot_is_freed_when_the_worker_stopped",), cancels=True, step=2.0),
+    Mutant(defect=defects.cancel_undoes_what_is_done, found_by=("i6_history_is_legal",), cancels=True, step=0.1),
+    Mutant(defect=defects.retry_without_budget, found_by=("i9_runs_have_an_end",), troubles=("worker_always_fails",), step=0.1),
+    Mutant(defect=defects.results_in_another_transaction, found_by=("i7_done_means_results_and_bytes",), troubles=DEATHS, step=0.3),
+    Mutant(defect=defects.no_outbox, found_by=("i7_done_means_results_and_bytes", *I3), troubles=DEATHS, step=0.3),
+    Mutant(defect=defects.no_janitor, found_by=("I16", "i1_every_acknowledged_wish_ended_once"), troubles=("host_is_killed", "worker_dies")),
+    Mutant(
+        defect=defects.leases_are_never_renewed, found_by=("i1_without_faults_everybody_gets_their_picture",), step=5.0, seats=1
+    ),
+    Mutant(defect=defects.pictures_are_not_looked_at, found_by=("i3_pictures_go_to_their_owners",), troubles=("worker_misbehaves",)),
+    Mutant(defect=defects.no_nonce, found_by=I3[:1], troubles=DOUBTS, step=0.3),
+    Mutant(defect=defects.one_nonce_for_a_job, found_by=I3, step=0.3),
+    Mutant(
+        defect=defects.no_read_back, found_by=I3[:1], troubles=("discord_loses_answers", "nobody_is_there_for_long", "host_dies_at_a_commit"),
+        step=0.3,
+    ),
+    Mutant(
+        defect=defects.the_first_try_is_not_stamped, found_by=I3[:1],
+        troubles=("discord_loses_answers", "nobody_is_there_for_long", "host_dies_at_a_commit"), step=0.3,
+    ),
+    Mutant(defect=defects.long_http_timeout, found_by=I3[:1], troubles=("discord_hangs_for_long",), step=0.3),
+    Mutant(defect=defects.sent_before_the_post, found_by=I3, troubles=("discord_errs", "discord_is_down", "host_is_killed"), step=0.3),
+    Mutant(defect=defects.somebody_elses_picture, found_by=("i3_pictures_go_to_their_owners",), step=0.3),
+    Mutant(defect=defects.cancelled_pictures_are_posted, found_by=("i15_cancelled_jobs_post_no_picture",), cancels=True),
+)  # fmt: skip
