@@ -9,6 +9,7 @@ above V. docs/fairness.md states what follows from that, with proofs.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from math import inf
 
 from jobs.job import ACTIVE_MAX, UserId
@@ -64,8 +65,12 @@ class Rules:
 
     def lane(self, name: str) -> float:
         """The handicap of a lane."""
-        known = dict(self.lanes)
-        return known.get(name, max(known.values(), default=0.0))
+        known = self._lanes
+        return known[name] if name in known else max(known.values(), default=0.0)
+
+    @cached_property
+    def _lanes(self) -> dict[str, float]:
+        return dict(self.lanes)
 
     def drift_bound(self, weight: float, other: float) -> float:
         """Theorem 1: virtual seconds by which two people who always waited can differ in what they were charged."""

@@ -8,7 +8,7 @@ Accounts are changed by claims only. V moves in plans alone, so that entering an
 happen with their cause or when the next claim reads of it.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from heapq import heappop, heappush, nsmallest
 
@@ -60,19 +60,34 @@ class ActiveJob:
     exclude: frozenset[str] = _NOBODY
 
 
+class Group:
+    """People with a waiting job of one kind, in the order of their accounts.
+
+    Those who may lead with a need and a lane, or those who may share a pass of a need and a key.
+    """
+
+    __slots__ = ("heads", "need")
+
+    def __init__(self, need: str) -> None:
+        self.need = need
+        self.heads = Heads()
+
+
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)
 class Sort:
     """Jobs that planning treats alike; one object for each, compared by identity."""
 
     need: str
-    lane: str
-    strict: BatchKey
-    loose: BatchKey
-    alone: bool
+    rank: float
+    """Handicap of its lane: a person's jobs go by it, then by age."""
+    front: Group
+    mates: tuple[Group, ...]
+    """By strict key and by loose key; none for a job that runs alone."""
 
-    def fits(self, key: BatchKey) -> bool:
-        """Whether it may share a pass of this key, strict or loose."""
-        return not self.alone and key in (self.strict, self.loose)
+    @property
+    def groups(self) -> tuple[Group, ...]:
+        """Where people with such a job belong."""
+        return self.front, *self.mates
 
 
 class Person:
@@ -109,10 +124,8 @@ class Line:
         self._pool_of: dict[str, PoolId] = {}
         self._needs_by_model: dict[str, set[str]] = {}
         self._unpooled = False
-        self.fronts: dict[tuple[str, str], Heads] = {}
-        """By (need, lane): whoever may lead."""
-        self.company: dict[tuple[str, BatchKey], Heads] = {}
-        """By (need, key), strict and loose: whoever may share a pass."""
+        self._fronts: dict[tuple[str, str], Group] = {}
+        self._mates: dict[tuple[str, BatchKey], Group] = {}
 
     # -- facts ------------------------------------------------------------------------------------------------------------
 
@@ -159,7 +172,8 @@ class Line:
         """The fleet is this now. Workers that came, left or changed re-form the pools; nothing happens when none did."""
         if abilities == self.abilities:
             return
-        self.abilities, self._sorts, self._needs = abilities, {}, abilities.needs()
+        self.abilities, self._needs = abilities, abilities.needs()
+        self._sorts, self._fronts, self._mates = {}, {}, {}
         for person in self.people.values():
             person.shelves = {}
         for job in self.waiting.values():
@@ -181,9 +195,8 @@ class Line:
         reweighed = self._shelve(job)
         if self._unpooled:
             self._repool()
-        if not settled:
-            self._enter(job.user_id, set() if reweighed else before)
-        self._offer(job.user_id)
+        entered = not settled and self._enter(job.user_id, set() if reweighed else before)
+        self._offer(job.user_id, only=None if entered else self.sort_of(job))
 
     def wake(self, now: float) -> None:
         """Time went on: what was held back until now waits."""
@@ -259,24 +272,28 @@ class Line:
         """The needs met by this worker among those of jobs with this model."""
         return [need for need in self._needs_by_model.get(model, ()) if worker in self._needs[need]]
 
-    def fronts_of(self, worker: str) -> list[tuple[str, str]]:
-        """The (need, lane) groups this worker could serve."""
-        return [(need, lane) for need, lane in self.fronts if worker in self._needs.get(need, _NOBODY)]
+    def fronts_of(self, worker: str) -> list[Group]:
+        """The groups from which this worker can take a leader."""
+        return [group for (need, _), group in self._fronts.items() if worker in self._needs.get(need, _NOBODY)]
 
-    def first(self, user: UserId, need: str, lane: str, taken: Collection[JobId] = ()) -> WaitingJob | None:
-        """Their oldest waiting job of this need and lane, without those ``taken``."""
-        shelves = self.people[user].shelves if user in self.people else {}
-        return self._oldest([shelf for sort, shelf in shelves.items() if sort.need == need and sort.lane == lane], taken)
+    def mates_of(self, worker: str, key: BatchKey) -> list[Group]:
+        """The groups that may share a pass of this key there; a loose key says less and so has more."""
+        found = [self._mates.get((need, key)) for need in self.needs_of(worker, key.model)]
+        return [group for group in found if group is not None]
 
-    def first_of_key(self, user: UserId, need: str, key: BatchKey, taken: Collection[JobId] = ()) -> WaitingJob | None:
-        """Their job that goes first among those that may share a pass of this key: by lane, then by age."""
-        shelves = self.people[user].shelves if user in self.people else {}
-        fits = {sort: shelf for sort, shelf in shelves.items() if sort.need == need and sort.fits(key)}
-        for lane in sorted({sort.lane for sort in fits}, key=self.rules.lane):
-            found = self._oldest([shelf for sort, shelf in fits.items() if sort.lane == lane], taken)
-            if found is not None:
-                return found
-        return None
+    def first(self, user: UserId, group: Group, taken: Collection[JobId] = ()) -> WaitingJob | None:
+        """Their job that goes first among those of this group, without those ``taken``: by lane, then by age."""
+        person = self.people.get(user)
+        if person is None:
+            return None
+        entries = [
+            (sort.rank, *entry)
+            for sort, shelf in person.shelves.items()
+            if group is sort.front or group in sort.mates
+            for entry in (nsmallest(len(taken) + 1, shelf) if taken else shelf[:1])
+            if entry[1] not in taken
+        ]
+        return self.waiting[min(entries)[2]] if entries else None
 
     def contends(self, user: UserId, pool: PoolId) -> bool:
         """Whether they have something to be chosen in this pool, and a free place for it."""
@@ -321,14 +338,10 @@ class Line:
         """Since when its person has waited for their turn with this job at their front."""
         return max(job.queued_at, self.people[job.user_id].leased_at)
 
-    def cursor(self, need: str, group: str | BatchKey) -> Cursor | None:
-        """People with a job of this need in this lane, or of this key; lowest account first."""
-        heads = self.fronts.get((need, group)) if isinstance(group, str) else self.company.get((need, group))
-        pool = self._pool_of.get(need)
-        if heads is None or pool is None:
-            return None
-        wanted = (lambda sort: sort.lane == group) if isinstance(group, str) else (lambda sort: sort.fits(group))
-        return Cursor(heads, lambda user: self._standing(user, pool, need, wanted))
+    def cursor(self, group: Group) -> Cursor | None:
+        """The people of a group, lowest account first."""
+        pool = self._pool_of.get(group.need)
+        return None if pool is None else Cursor(group.heads, lambda user: self._standing(user, pool, group))
 
     # -- after a plan -----------------------------------------------------------------------------------------------------
 
@@ -347,7 +360,13 @@ class Line:
         known = self._sorts.get((key, lane, alone, exclude))
         if known is None:
             need, workers = self.abilities.need(key, exclude)
-            known = Sort(need=need, lane=lane, strict=key, loose=replace(key, detail=""), alone=alone)
+            keys = () if alone else dict.fromkeys((key, replace(key, detail="")))
+            known = Sort(
+                need=need,
+                rank=self.rules.lane(lane),
+                front=self._fronts.setdefault((need, lane), Group(need)),
+                mates=tuple(self._mates.setdefault((need, mate), Group(need)) for mate in keys),
+            )
             self._sorts[key, lane, alone, exclude] = known
             self._needs_by_model.setdefault(key.model, set()).add(need)
             if workers and need not in self._needs:
@@ -374,53 +393,56 @@ class Line:
             return set()
         return {pool for sort in person.shelves if (pool := self._pool_of.get(sort.need)) is not None}
 
-    def _enter(self, user: UserId, before: set[PoolId]) -> None:
-        weight = self.people[user].weight
-        for pool in self._contended(user) - before:
+    def _enter(self, user: UserId, before: set[PoolId]) -> bool:
+        """Whether they contend anywhere they did not ``before``."""
+        weight, new = self.people[user].weight, self._contended(user) - before
+        for pool in new:
             self.books.enter(user, pool, weight)
+        return bool(new)
 
-    def _standing(self, user: UserId, pool: PoolId, need: str, wanted: Callable[[Sort], bool]) -> float | None:
+    def _standing(self, user: UserId, pool: PoolId, group: Group) -> float | None:
         person = self.people.get(user)
         if person is None or person.active >= self.rules.active_max:
             return None
-        fits = any(sort.need == need and wanted(sort) for sort in person.shelves)
-        return self.books.stored(user, pool) if fits else None
+        for sort in person.shelves:
+            if group is sort.front or group in sort.mates:
+                return self.books.stored(user, pool)
+        return None
 
-    def _oldest(self, shelves: Sequence[list[tuple[int, JobId]]], taken: Collection[JobId]) -> WaitingJob | None:
-        entries = [entry for shelf in shelves for entry in nsmallest(len(taken) + 1, shelf) if entry[1] not in taken]
-        return self.waiting[min(entries)[1]] if entries else None
-
-    def _places(self, user: UserId) -> Iterator[tuple[Heads, Entry]]:
-        """Every heap in which they belong now, with their entry there."""
+    def _offer(self, user: UserId, only: Sort | None = None) -> None:
+        """Put them into every group in which they belong now; or, where nothing else is new, into those of one sort."""
         person = self.people.get(user)
         if person is None or person.active >= self.rules.active_max:
             return
-        for sort, shelf in person.shelves.items():
-            pool = self._pool_of.get(sort.need)
-            if pool is None:
-                continue
-            v = self.books.stored(user, pool)
-            if v is None:
-                self.books.enter(user, pool, person.weight)
-                v = self.books.stored(user, pool) or 0.0
-            entry = Entry(v, shelf[0][0], user)
-            yield self.fronts.setdefault((sort.need, sort.lane), Heads()), entry
-            for key in () if sort.alone else {sort.strict, sort.loose}:
-                yield self.company.setdefault((sort.need, key), Heads()), entry
+        for sort in person.shelves if only is None else (only,):
+            v = self._stored(user, sort, person.weight)
+            if v is not None:
+                place = person.shelves[sort][0][0]
+                for group in sort.groups:
+                    group.heads.offer(user, v, place)
 
-    def _offer(self, user: UserId) -> None:
-        for heads, entry in self._places(user):
-            heads.offer(entry.user_id, entry.v, entry.place)
+    def _stored(self, user: UserId, sort: Sort, weight: float) -> float | None:
+        """Their account where such jobs are done; somebody without one gets it now."""
+        pool = self._pool_of.get(sort.need)
+        if pool is None:
+            return None
+        if self.books.stored(user, pool) is None:
+            self.books.enter(user, pool, weight)
+        return self.books.stored(user, pool)
 
     def _rebuild(self) -> None:
-        self.fronts, self.company = {}, {}
-        filled: dict[int, tuple[Heads, dict[UserId, Entry]]] = {}
-        for user in self.people:
-            for heads, entry in self._places(user):
-                entries = filled.setdefault(id(heads), (heads, {}))[1]
-                entries[user] = min(entry, entries.get(user, entry))
-        for heads, entries in filled.values():
-            heads.fill(list(entries.values()))
+        filled: dict[Group, dict[UserId, Entry]] = {group: {} for group in (*self._fronts.values(), *self._mates.values())}
+        for user, person in self.people.items():
+            if person.active >= self.rules.active_max:
+                continue
+            for sort, shelf in person.shelves.items():
+                v = self._stored(user, sort, person.weight)
+                if v is not None:
+                    entry = Entry(v, shelf[0][0], user)
+                    for group in sort.groups:
+                        filled[group][user] = min(entry, filled[group].get(user, entry))
+        for group, entries in filled.items():
+            group.heads.fill(list(entries.values()))
 
     def _repool(self) -> None:
         """Form the pools anew. The same sets of workers as before are the same pools: a restart is no event."""

@@ -4,7 +4,7 @@ Round robin between people: whoever was served longest ago leads, and a batch is
 key. Nobody rides along a second time while somebody who may be served now has not had a first turn in this round.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from itertools import groupby
@@ -13,7 +13,7 @@ from jobs.batch import BatchKey
 from jobs.fairness import Changes, PoolId
 from jobs.heads import Cursor
 from jobs.job import ACTIVE_MAX, JobId, UserId
-from jobs.line import ActiveJob, Line
+from jobs.line import ActiveJob, Group, Line
 from jobs.line import WaitingJob as Waiting
 
 
@@ -275,7 +275,7 @@ class _Draft:
         self.leases: list[PlannedLease] = []
         self.forced_at: dict[str, float] = {}
         self._taken: dict[UserId, set[JobId]] = {}
-        self._cursors: dict[tuple[str, str | BatchKey], Cursor | None] = {}
+        self._cursors: dict[Group, Cursor | None] = {}
 
     def close(self) -> None:
         """Put back what was read."""
@@ -312,17 +312,8 @@ class _Draft:
 
     def fronts(self, worker: WorkerView) -> list[_Head]:
         """The least account of each need and lane that this worker could serve."""
-        found: list[_Head] = []
-        for need, lane in self._line.fronts_of(worker.name):
-            head = self._least((need, lane), lambda user, need=need, lane=lane: self._line.first(user, need, lane, self._gone(user)))
-            if head is not None:
-                found.append(self._weigh(head, worker))
-        return found
-
-    def _weigh(self, head: _Head, worker: WorkerView) -> _Head:
-        model = head.job.key.model
-        swap = 0.0 if model in worker.loaded else worker.swap.get(model, self._rules.swap)
-        return replace(head, swap=swap, lane=self._rules.lane(head.job.lane), window=self._rules.window)
+        found = [self._least(group, worker=worker) for group in self._line.fronts_of(worker.name)]
+        return [head for head in found if head is not None]
 
     def _follow(self, worker: WorkerView, fronts: Sequence[_Head]) -> float:
         """L, the least account that waits for this worker; the clocks of its pools come up to it."""
@@ -342,10 +333,10 @@ class _Draft:
 
     def _fill(self, worker: WorkerView, key: BatchKey, low: float, room: int, reason: Reason) -> None:
         """Least accounts first, none further than the riders' window above the least that waits for the worker."""
-        shared = worker.pass_key(key)
+        groups = self._line.mates_of(worker.name, worker.pass_key(key))
         misfits: set[UserId] = set()
         while room > 0:
-            heads = [head for need in self._line.needs_of(worker.name, key.model) if (head := self._rider(need, shared, misfits))]
+            heads = [head for group in groups if (head := self._least(group, misfits)) is not None]
             rider = min(heads, key=lambda head: (head.v, head.job.place), default=None)
             if rider is None or rider.v > low + self._rules.rider_window or len(misfits) > _MISFITS_MAX:
                 return
@@ -355,31 +346,34 @@ class _Draft:
             self._lease(rider, worker, reason, low)
             room -= rider.job.rows
 
-    def _rider(self, need: str, key: BatchKey, misfits: set[UserId]) -> _Head | None:
-        def first(user: UserId) -> Waiting | None:
-            return None if user in misfits else self._line.first_of_key(user, need, key, self._gone(user))
-
-        return self._least((need, key), first, misfits)
-
-    def _least(
-        self, name: tuple[str, str | BatchKey], first: Callable[[UserId], Waiting | None], passed: set[UserId] | None = None
-    ) -> _Head | None:
-        """The lowest account in that heap as this draft has it: whoever was leased to already has another one here."""
-        need = name[0]
-        if name not in self._cursors:
-            self._cursors[name] = self._line.cursor(*name)
-        cursor, users = self._cursors[name], [user for user in self._taken if self._has_slot(user)]
+    def _least(self, group: Group, passed: Collection[UserId] = (), worker: WorkerView | None = None) -> _Head | None:
+        """The lowest account of a group as this draft has it: whoever was leased to already has another one here."""
+        if group not in self._cursors:
+            self._cursors[group] = self._line.cursor(group)
+        cursor, users = self._cursors[group], [user for user in self._taken if user not in passed and self._has_slot(user)]
         while cursor is not None and (entry := cursor.peek()) is not None:
-            if entry.user_id not in self._taken and entry.user_id not in (passed or ()):
+            if entry.user_id not in self._taken and entry.user_id not in passed:
                 users.append(entry.user_id)
                 break
             cursor.skip()
-        pool = self._line.pool_of(need)
-        heads = [_Head(job=job, need=need, v=self.books.v(user, pool)) for user in users if pool and (job := first(user))]
+        heads = [head for user in users if (head := self._head(user, group, worker)) is not None]
+        if len(heads) < 2:
+            return heads[0] if heads else None
         return min(heads, key=lambda head: (head.v, head.job.place), default=None)
 
-    def _gone(self, user: UserId) -> set[JobId]:
-        return self._taken.get(user, set())
+    def _head(self, user: UserId, group: Group, worker: WorkerView | None) -> _Head | None:
+        """Their first job in that group; with its handicaps on ``worker`` where it is to lead there."""
+        pool, job = self._line.pool_of(group.need), self._line.first(user, group, self._gone(user))
+        if pool is None or job is None:
+            return None
+        v, model, rules = self.books.v(user, pool), job.key.model, self._rules
+        if worker is None:
+            return _Head(job=job, need=group.need, v=v)
+        swap = 0.0 if model in worker.loaded else worker.swap.get(model, rules.swap)
+        return _Head(job=job, need=group.need, v=v, swap=swap, lane=rules.lane(job.lane), window=rules.window)
+
+    def _gone(self, user: UserId) -> Collection[JobId]:
+        return self._taken.get(user, _NOTHING)
 
     def _has_slot(self, user: UserId) -> bool:
         return self._line.person(user).active + len(self._gone(user)) < self._rules.active_max
@@ -403,6 +397,8 @@ class _Draft:
             )
         )
 
+
+_NOTHING: frozenset[JobId] = frozenset()
 
 _MISFITS_MAX = 8
 """People passed over in one pass because their pictures do not fit its room any more."""
