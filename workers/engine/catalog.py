@@ -119,7 +119,7 @@ def _read_folder(name: str, path: Path, card: ModelCard) -> ModelSource:
 
 def _read_single_file(name: str, path: Path, card: ModelCard, others: Mapping[str, ModelSource]) -> ModelSource:
     card = read_card(path.with_suffix(".json"), default=card)
-    whole = {source.family: source.path for source in reversed(others.values()) if not source.single_file}
+    whole = {source.family: source.path for source in reversed(list(others.values())) if not source.single_file}
     base = others.get(card.base) if card.base else None
     if card.base and base is None:
         raise ModelUnreadable(f"{path.with_suffix('.json').name}: base: there is no model folder {card.base!r} that can be served.")

@@ -28,12 +28,13 @@ _ROLES: tuple[tuple[re.Pattern[str], Role], ...] = (
     (re.compile(r"(\.|_)(lora_up|lora_B|lora\.up|lora_linear_layer\.up)(\.default)?\.weight$"), "up"),
     (re.compile(r"\.alpha$"), "alpha"),
 )
+_REPLACES = "a LoRA that also replaces weights or biases"
 #: Each: what a name has in it, and what the file then is. They change a layer by other arithmetic than a product of two.
 _OTHER_KINDS: tuple[tuple[tuple[str, ...], str], ...] = (
     (("hada_", ".lokr_", "_lokr_", ".glora", ".oft_", ".ia3_", "on_input"), "a LyCORIS file (LoHa, LoKr, OFT or IA3)"),
     (("dora_scale", "lora_magnitude_vector"), "a DoRA"),
     (("lora_mid.", ".lora_embedding_"), "a LoRA of decomposed convolutions or embeddings"),
-    ((".diff", ".lora_A.bias", ".lora_B.bias", ".lora_up.bias", ".lora_down.bias"), "a LoRA that also replaces weights or biases"),
+    ((".lora_A.bias", ".lora_B.bias", ".lora_up.bias", ".lora_down.bias"), _REPLACES),
     (("emb_params", "string_to_param"), "a textual inversion"),
 )
 
@@ -50,7 +51,7 @@ class TensorName:
 def parse(key: str) -> TensorName:
     """Read a tensor's name. Raises LoraUnusable for another kind of file, and for a name of no dialect known here."""
     for marks, kind in _OTHER_KINDS:
-        if any(mark in key for mark in marks):
+        if any(mark in key for mark in marks) or (kind is _REPLACES and key.endswith((".diff", ".diff_b"))):
             raise LoraUnusable(f"it is {kind}; this worker mixes plain LoRAs")
     rest = key.removeprefix("base_model.model.")
     for pattern, role in _ROLES:
