@@ -40,6 +40,8 @@ class CLIPTextEncodeBatch:
 
 
 def _with_loras(clip: Any, uses: tuple[tuple[str, float], ...]) -> Any:
+    if not uses:
+        return clip
     import comfy.sd
 
     for file, strength in uses:
