@@ -28,7 +28,7 @@ class FleetMemory:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def remember(self, name: str, offers: Sequence[ModelOffer]) -> None:
+    async def remember(self, name: str, offers: Sequence[ModelOffer], loras: Sequence[str] = ()) -> None:
         """Keep what this worker offers now, in place of what it offered before. Raises StoreUnavailable.
 
         A name that no database takes is not remembered: workers are as hostile as anything from outside.
@@ -37,16 +37,16 @@ class FleetMemory:
             _log.warning("a worker's name cannot be stored; its models are not remembered")
             return
         values = [offer.model_dump() for offer in offers]
-        await self._database.write(partial(_remember, name=name, offers=values))
+        await self._database.write(partial(_remember, name=name, offers=values, loras=[lora for lora in loras if storable(lora)]))
 
     async def recall(self) -> dict[str, tuple[ModelOffer, ...]]:
         """What every worker ever heard of offered last. Raises StoreUnavailable."""
         return await self._database.read(_recall)
 
 
-async def _remember(tx: AsyncConnection, *, name: str, offers: list[dict[str, object]]) -> None:
-    insert = upsert(tx, worker).values(name=name, offers=offers, last_seen=now(), revised_at=now())
-    changed = {name: insert.excluded[name] for name in ("offers", "last_seen", "revised_at")}
+async def _remember(tx: AsyncConnection, *, name: str, offers: list[dict[str, object]], loras: list[str]) -> None:
+    insert = upsert(tx, worker).values(name=name, offers=offers, loras=loras, last_seen=now(), revised_at=now())
+    changed = {name: insert.excluded[name] for name in ("offers", "loras", "last_seen", "revised_at")}
     await tx.execute(insert.on_conflict_do_update(index_elements=["name"], set_=changed))
 
 
@@ -54,14 +54,15 @@ async def read_fleet(tx: AsyncConnection) -> tuple[Abilities, frozenset[str]]:
     """(what every worker can do that was heard of lately, those that the operator lets rest): the same on every host."""
     lately = worker.c.last_seen > moment_from_now(-_LATELY)
     rows = (await tx.execute(select(worker).where(lately).order_by(worker.c.name))).mappings().all()
-    able = tuple(_ability(row["name"], _offers(row["name"], row["offers"])) for row in rows)
+    able = tuple(_ability(row["name"], _offers(row["name"], row["offers"]), row["loras"] or ()) for row in rows)
     return Abilities(workers=able), frozenset(row["name"] for row in rows if row["state"] != "active")
 
 
-def _ability(name: str, offers: Sequence[ModelOffer]) -> Ability:
+def _ability(name: str, offers: Sequence[ModelOffer], loras: Sequence[str]) -> Ability:
     return Ability(
         worker=name,
         models=frozenset(offer.name for offer in offers),
+        loras=frozenset(loras),
         kinds={offer.name: frozenset(offer.kinds) for offer in offers},
         pixels_max={offer.name: offer.max_pixels * (offer.frames_max or 1) for offer in offers},
     )

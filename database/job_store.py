@@ -3,14 +3,15 @@
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
-from sqlalchemy import RowMapping, Select, select, tuple_, update
+from sqlalchemy import RowMapping, Select, or_, select, tuple_, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from database.adoption import adopt
 from database.claim import Claimed, Outrun, Terms, claim, leased_by, take_over
 from database.endings import accepting, cancelling, failing, finishing, retrying
 from database.engine import Database, PassingOutage
@@ -93,6 +94,11 @@ class SqlJobStore:
         query = select(job).where(QUEUED | ACTIVE).order_by(job.c.seq)
         return await self._database.read(partial(_jobs, query=query))
 
+    async def adopt(self, worker: str, *, lease_seconds: float, but: Collection[RunKey] = ()) -> list[Job]:
+        """T15. See the port."""
+        work = partial(adopt, worker=worker, owner=self._owner, lease_seconds=lease_seconds, but=but)
+        return await self._database.write(work)
+
     async def held_by(self, worker: str) -> list[Job]:
         """See the port."""
         query = select(job).where(ACTIVE, job.c.worker == worker).order_by(job.c.seq)
@@ -145,7 +151,7 @@ class SqlJobStore:
         """T4. See the port."""
         if not keys:
             return set(), set()
-        return await self._database.write(partial(_renew, keys=keys, lease_seconds=lease_seconds))
+        return await self._database.write(partial(_renew, keys=keys, owner=self._owner, lease_seconds=lease_seconds))
 
     async def expire(self, *, lost_max: int) -> list[tuple[Job, Failure | None]]:
         """T9 and T14. See the port."""
@@ -256,12 +262,12 @@ async def _change(tx: AsyncConnection, before: RowMapping, values: Mapping[str, 
 
 
 async def _renew(
-    tx: AsyncConnection, *, keys: Sequence[RunKey], lease_seconds: float
+    tx: AsyncConnection, *, keys: Sequence[RunKey], owner: str, lease_seconds: float
 ) -> tuple[set[RunKey], set[RunKey]]:
     pairs = [(key.job_id, key.epoch) for key in keys]
     change = (
         update(job)
-        .where(ACTIVE, tuple_(job.c.id, job.c.epoch).in_(pairs))
+        .where(ACTIVE, tuple_(job.c.id, job.c.epoch).in_(pairs), or_(job.c.owner.is_(None), job.c.owner == owner))
         .values(lease_until=moment_from_now(lease_seconds))
         .returning(job.c.id, job.c.epoch, job.c.cancel_requested)
     )

@@ -110,5 +110,8 @@ def _on_postgresql() -> tuple[Select, Any, Any]:
 def _on_sqlite() -> tuple[Select, Any, Any]:
     line = select(job_event).where(job_event.c.seq > cast(bindparam("seen", type_=Text), BigInteger))
     newest = select(func.coalesce(func.max(job_event.c.seq), 0)).scalar_subquery()
-    # One process, one writer: what this process has not seen, nobody has applied.
-    return line.order_by(job_event.c.seq).limit(AT_ONCE), cast(newest, Text), lambda _event, _clock: true()
+
+    def fresh(event: Any, clock: Any) -> Any:
+        return event.c.seq > cast(func.coalesce(clock.c.applied, bindparam("seen", type_=Text)), BigInteger)
+
+    return line.order_by(job_event.c.seq).limit(AT_ONCE), cast(newest, Text), fresh

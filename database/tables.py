@@ -272,6 +272,7 @@ worker = Table(
     Column("offers", Json, nullable=False),
     Column("last_seen", Moment, nullable=False),
     Column("state", Text, nullable=False, server_default="active"),  # or paused, draining: the operator's word
+    Column("loras", Json),  # their names
     Column("revised_at", Moment),  # the last change to its offers or state
     Column("forced_at", Double),  # seconds of the database's clock: when age last overruled a preference there
     Column("stamp", BigInteger, nullable=False, server_default="0"),

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol, TypeVar
 
+from jobs.batch import BatchKey
 from jobs.errors import (
     BadPicture,
     LeaseLost,
@@ -35,11 +36,25 @@ from jobs.events import (
     JobSucceeded,
 )
 from jobs.job import Failure, Job, JobState, Making, Picture
-from jobs.ports import Clock, EventSink, Inspector, JobStore, PictureStore, Worker
-from jobs.run import FaultKind, Run, RunAccepted, RunCancelled, RunEvent, RunFailed, RunFinished, RunKey, RunProgressed
+from jobs.ports import Clock, EventSink, Inspector, JobStore, PictureStore, RowLimit, Worker
+from jobs.retries import RetryBudget
+from jobs.run import (
+    FaultKind,
+    Run,
+    RunAccepted,
+    RunCancelled,
+    RunEvent,
+    RunFailed,
+    RunFinished,
+    RunKey,
+    RunProgressed,
+)
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
+
+_LOOK = 3.0
+"""Seconds for a worker to say whether it is still there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,12 +102,21 @@ class UnderWay:
     started: float | None = None
     """Monotonic seconds at the worker's acceptance."""
     cancel_sent: bool = False
+    step: int = 0
+    """The last step that was heard of."""
+    rows_there: Callable[[], int] = lambda: 0
+    """The most rows that its worker had at once, of ours, since it was last idle."""
     lease_lost: bool = False
     ending: bool = False
     """Its last write is on the way: a lease that is gone now may be gone because of that write."""
 
     def __post_init__(self) -> None:
         self.key = Run.of(self.job).key
+
+    @property
+    def executed(self) -> float:
+        """The part of its work that was done, as far as it told."""
+        return min(1.0, self.step / max(self.job.order.steps, 1))
 
     def abandon(self) -> None:
         """The lease lapsed: nothing we would still write counts, so stop following and tell the worker to stop."""
@@ -115,6 +139,7 @@ class Carrier:
         clock: Clock,
         policy: Policy,
         jitter: Callable[[], float] = random.random,
+        elsewhere: Callable[[str, str], bool] = lambda model, worker: False,
     ) -> None:
         self._store = store
         self._pictures = pictures
@@ -124,6 +149,8 @@ class Carrier:
         self._clock = clock
         self._policy = policy
         self._jitter = jitter
+        self._elsewhere = elsewhere
+        self._budget = RetryBudget(now=clock.monotonic)
 
     async def carry(self, run: UnderWay, tally: Tally, *, resume: bool) -> None:
         """Follow the run to its end. Raises nothing but cancellation."""
@@ -141,9 +168,10 @@ class Carrier:
             await self._give_back(run, fault, counted=False)
         except WorkerFault as fault:
             tally.faulted()
+            died = await self._vanished(run, fault)
             await self._stop_quietly(run)
             # Never accepted means untouched: no try is burnt on a worker that was not there.
-            await self._give_back(run, fault, counted=run.started is not None)
+            await self._give_back(run, fault, counted=run.started is not None, died=died)
         except StoreUnavailable as error:
             _log.error("run %s: the ledger stayed away (%s); the worker keeps its result", run.key, error)
         except Exception:  # noqa: BLE001  loop boundary: one job's surprise must not end everybody's dispatcher
@@ -204,7 +232,7 @@ class Carrier:
 
     def _progressed(self, run: UnderWay, event: RunProgressed) -> None:
         total = run.job.order.steps
-        step = min(max(0, event.step), total)  # a worker that lies about its progress is clamped
+        step = run.step = min(max(0, event.step), total)  # a worker that lies about its progress is clamped
         now = self._clock.monotonic()
         elapsed = now - (now if run.started is None else run.started)
         self._sink.publish(
@@ -228,8 +256,12 @@ class Carrier:
             await self._pictures.put(data)
             kept.append(picture)
         making = Making(worker=run.worker.name, seconds=event.seconds, shared_with=event.shared_with)
-        job = await self._patiently(partial(self._store.finish, run.key, kept, making))
-        self._estimator.observe(run.worker.name, run.job.order, event.seconds)
+        rows = run.job.order.rows + event.shared_with
+        compared = self._estimator.kept(run.worker.name, run.job.order, event.seconds, rows=rows)
+        executed = min(max(compared, 0.5), 2.0)  # a worker that lies about its time moves an account by no more than this
+        job = await self._patiently(partial(self._store.finish, run.key, kept, making, executed=executed))
+        self._estimator.observe(run.worker.name, run.job.order, event.seconds, rows=rows)
+        self._budget.earn()
         self._sink.publish(JobSucceeded(job=job))
         await self._acknowledge(run)
 
@@ -239,7 +271,7 @@ class Carrier:
         if not run.cancel_sent:
             await self._again(run, Failure(code="worker_unreachable"), counted=False)
             return
-        job = await self._patiently(partial(self._store.cancelled, run.key))
+        job = await self._patiently(partial(self._store.cancelled, run.key, executed=run.executed))
         self._sink.publish(fact_of(job, None))
 
     async def _failed(self, run: UnderWay, event: RunFailed, tally: Tally) -> None:
@@ -247,28 +279,64 @@ class Carrier:
         await self._acknowledge(run)
         if event.kind is FaultKind.JOB:
             failure = Failure(code="run_refused", details={"detail": event.detail[:200]})
-            job = await self._patiently(partial(self._store.fail, run.key, failure))
+            job = await self._patiently(partial(self._store.fail, run.key, failure, executed=run.executed))
             self._sink.publish(JobFailed(job=job))
             tally.delivered()
             return
-        if event.kind is FaultKind.INFRA:
-            tally.faulted()
-        code = "out_of_memory" if event.kind is FaultKind.OUT_OF_MEMORY else "worker_unreachable"
-        await self._again(run, Failure(code=code), counted=True)
+        if event.kind is FaultKind.OUT_OF_MEMORY:
+            await self._too_large(run)
+            return
+        tally.faulted()
+        await self._again(run, Failure(code="worker_unreachable"), counted=True)
 
-    async def _give_back(self, run: UnderWay, fault: WorkerFault, *, counted: bool) -> None:
+    async def _too_large(self, run: UnderWay) -> None:
+        """T8. With company the pass was too large, which is nobody's fault; alone this worker is too small for it."""
+        order, rows = run.job.order, run.rows_there()
+        if rows > order.rows:
+            limit = RowLimit(worker=run.worker.name, key=BatchKey.of(order), rows=max(1, rows // 2))
+            await self._again(run, Failure(code="out_of_memory"), counted=False, limit=limit)
+            return
+        if self._elsewhere(order.model, run.worker.name):
+            await self._again(run, Failure(code="out_of_memory"), counted=True, shun=True)
+            return
+        failing = partial(self._store.fail, run.key, Failure(code="out_of_memory"), executed=run.executed)
+        self._sink.publish(JobFailed(job=await self._patiently(failing)))
+
+    async def _vanished(self, run: UnderWay, fault: WorkerFault) -> bool:
+        """Whether the worker died while it ran this: it answers no more, or does not know the run. A broken line is no death."""
+        if run.started is None or not isinstance(fault, WorkerUnreachable) or fault.details.get("reason") == "no progress":
+            return False
+        try:
+            async with asyncio.timeout(_LOOK):
+                return run.key not in (await run.worker.report()).running
+        except (WorkerFault, TimeoutError):
+            return True
+
+    async def _give_back(self, run: UnderWay, fault: WorkerFault, *, counted: bool, died: bool = False) -> None:
         """The job waits for another try."""
         _log.warning("run %s on %s: %s", run.key, run.worker.name, fault)
         code = "bad_picture" if isinstance(fault, BadPicture) else "worker_unreachable"
         try:
-            await self._again(run, Failure(code=code), counted=counted)
+            await self._again(run, Failure(code=code), counted=counted, died=died)
         except (LeaseLost, StoreUnavailable) as error:
             _log.warning("run %s: not given back (%s); its lease will lapse", run.key, error)
 
-    async def _again(self, run: UnderWay, reason: Failure, *, counted: bool) -> None:
-        delay = min(self._policy.backoff * 2**run.job.attempt, self._policy.backoff_max) * self._jitter()
-        attempts_max = self._policy.attempts_max if counted else None
-        retry = partial(self._store.retry, run.key, reason, delay_seconds=delay, attempts_max=attempts_max)
+    async def _again(
+        self, run: UnderWay, reason: Failure, *, counted: bool, died: bool = False, shun: bool = False, limit: RowLimit | None = None
+    ) -> None:
+        longest = min(self._policy.backoff * 2**run.job.attempt, self._policy.backoff_max)
+        delay = longest * self._jitter() if self._budget.spend() else self._policy.backoff_max * (0.5 + self._jitter() / 2)
+        retry = partial(
+            self._store.retry,
+            run.key,
+            reason,
+            delay_seconds=delay,
+            attempts_max=self._policy.attempts_max if counted else None,
+            executed=run.executed,
+            died=died,
+            shun=shun,
+            limit=limit,
+        )
         self._sink.publish(fact_of(await self._patiently(retry), reason))
 
     async def _acknowledge(self, run: UnderWay) -> None:

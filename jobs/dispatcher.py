@@ -5,16 +5,17 @@ A lease is committed before its worker hears of the job, so a crash between the 
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from functools import partial
 
 from jobs.batch import BatchKey
 from jobs.carrier import Carrier, Policy, Tally, UnderWay, fact_of
 from jobs.errors import StoreUnavailable
+from jobs.estimate import Estimator
 from jobs.events import JobLeased
 from jobs.job import Job, JobId
 from jobs.planner import WorkerView, make_plan
 from jobs.ports import Clock, EventSink, JobStore, Worker
-from jobs.run import Run, RunKey, WorkerReport
+from jobs.run import RunKey, WorkerReport
 
 _log = logging.getLogger(__name__)
 
@@ -22,13 +23,32 @@ _log = logging.getLogger(__name__)
 class Dispatcher:
     """Gives waiting jobs to workers and keeps their leases. One per host process."""
 
-    def __init__(self, *, store: JobStore, carrier: Carrier, sink: EventSink, clock: Clock, policy: Policy) -> None:
+    def __init__(
+        self,
+        *,
+        store: JobStore,
+        carrier: Carrier,
+        sink: EventSink,
+        clock: Clock,
+        policy: Policy,
+        estimator: Estimator | None = None,
+    ) -> None:
         self._store = store
         self._carrier = carrier
         self._sink = sink
         self._clock = clock
         self._policy = policy
+        self._estimator = estimator
         self._under_way: dict[RunKey, UnderWay] = {}
+        self._peaks: dict[str, int] = {}
+
+    def rows_on(self, worker: str) -> int:
+        """Rows of passes that our runs take there."""
+        return sum(run.job.order.rows for run in self._runs_of(worker))
+
+    def view(self, name: str, report: WorkerReport, *, room: int) -> WorkerView:
+        """The worker of that name in leases, as planning sees it; ``room`` in rows."""
+        return self._view(name, report, room)
 
     def running_on(self, worker: str) -> int:
         """How many runs of ours this worker has."""
@@ -36,7 +56,7 @@ class Dispatcher:
 
     async def fill(self, worker: Worker, report: WorkerReport, tally: Tally, group: asyncio.TaskGroup, *, room: int) -> int:
         """Claim up to ``room`` jobs for this worker and carry them in ``group``. Returns how many were claimed."""
-        view = _view(worker.name, report, self._runs_of(worker.name), room)
+        view = self._view(worker.name, report, room)
         jobs = await self._store.claim(worker.name, lambda line: make_plan(line, view), lease_seconds=self._policy.lease)
         for job in jobs:
             self._sink.publish(JobLeased(job=job))
@@ -44,16 +64,12 @@ class Dispatcher:
         return len(jobs)
 
     async def take_up(self, worker: Worker, tally: Tally, group: asyncio.TaskGroup) -> int:
-        """Attach to the runs this worker holds from before our restart, instead of making them again."""
-        jobs = {Run.of(job).key: job for job in await self._store.held_by(worker.name)}
-        new = [key for key in jobs if key not in self._under_way]
-        if not new:
-            return 0
-        held, _ = await self._store.renew(new, lease_seconds=self._policy.lease)
-        for key in new:
-            if key in held:
-                self._start(worker, jobs[key], tally, group, together=1, resume=True)
-        return len(held)
+        """Attach to the runs this worker holds from before our restart, or from a host that is gone, instead of making them again."""
+        known = [run.key for run in self._runs_of(worker.name)]
+        jobs = await self._store.adopt(worker.name, lease_seconds=self._policy.lease, but=known)
+        for job in jobs:
+            self._start(worker, job, tally, group, together=1, resume=True)
+        return len(jobs)
 
     async def cancel(self, job_id: JobId) -> None:
         """Tell the worker at once that this job's owner wants it stopped; nothing when it does not run here."""
@@ -98,8 +114,9 @@ class Dispatcher:
     def _start(
         self, worker: Worker, job: Job, tally: Tally, group: asyncio.TaskGroup, *, together: int, resume: bool = False
     ) -> None:
-        run = UnderWay(worker=worker, job=job, together=together)
+        run = UnderWay(worker=worker, job=job, together=together, rows_there=partial(self._peaks.get, worker.name, 0))
         self._under_way[run.key] = run
+        self._peaks[worker.name] = max(self._peaks.get(worker.name, 0), self.rows_on(worker.name))
         run.task = group.create_task(self._carry(run, tally, resume=resume), name=f"run {run.key}")
 
     async def _carry(self, run: UnderWay, tally: Tally, *, resume: bool) -> None:
@@ -107,19 +124,38 @@ class Dispatcher:
             await self._carrier.carry(run, tally, resume=resume)
         finally:
             self._under_way.pop(run.key, None)
+            if not self._runs_of(run.worker.name):
+                self._peaks.pop(run.worker.name, None)
+
+    def _view(self, name: str, report: WorkerReport, room: int) -> WorkerView:
+        runs, known = self._runs_of(name), self._estimator
+        step_level = frozenset(offer.name for offer in report.models if offer.batch_by == "step")
+        swaps = {} if known is None else {offer.name: known.swap(name, offer.name) for offer in report.models}
+        return WorkerView(
+            name=name,
+            models=frozenset(offer.name for offer in report.models),
+            room=room,
+            running=tuple(BatchKey.of(run.job.order, strict=run.job.order.model not in step_level) for run in runs),
+            running_rows=sum(run.job.order.rows for run in runs),
+            busy_alone=any(run.job.alone for run in runs),
+            loaded=report.loaded,
+            step_level=step_level,
+            best_rows=_best_rows(report, known, name),
+            swap={model: _SWAPS * seconds for model, seconds in swaps.items() if seconds is not None},
+            speed=1.0 if known is None else known.speed(name),
+        )
 
 
-def _view(name: str, report: WorkerReport, runs: Sequence[UnderWay], room: int) -> WorkerView:
-    """The worker as planning sees it. ``room`` counts rows."""
-    step_level = frozenset(offer.name for offer in report.models if offer.batch_by == "step")
-    return WorkerView(
-        name=name,
-        models=frozenset(offer.name for offer in report.models),
-        room=room,
-        running=tuple(BatchKey.of(run.job.order, strict=run.job.order.model not in step_level) for run in runs),
-        running_rows=sum(run.job.order.rows for run in runs),
-        busy_alone=any(run.job.alone for run in runs),
-        loaded=report.loaded,
-        step_level=step_level,
-        best_rows={offer.name: offer.best_batch for offer in report.models if offer.best_batch is not None},
-    )
+_SWAPS = 3.0
+"""The handicap of a model that must be loaded, in times that it takes: docs/fairness.md says why three."""
+
+
+def _best_rows(report: WorkerReport, known: Estimator | None, name: str) -> dict[str, int]:
+    """By model the largest pass it gains from: what it says of itself, and what was measured here."""
+    best: dict[str, int] = {}
+    for offer in report.models:
+        said = [offer.best_batch, None if known is None else known.best_rows(name, offer.name)]
+        rows = [count for count in said if count is not None]
+        if rows:
+            best[offer.name] = min(rows)
+    return best

@@ -1,6 +1,6 @@
 """What the domain asks of the outside. Each port has an adapter and a contract-tested fake, or two adapters."""
 
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -174,8 +174,15 @@ class JobStore(Protocol):
         """
         ...
 
+    async def adopt(self, worker: str, *, lease_seconds: float, but: Collection[RunKey] = ()) -> list[Job]:
+        """T15. Take over the runs that ``worker`` has from this host's former self or from a host that is gone, and lease them anew.
+
+        Not those in ``but``, which this host follows already. Their former host's writes change nothing from then on.
+        """
+        ...
+
     async def held_by(self, worker: str) -> list[Job]:
-        """Active jobs leased to this worker: what a restarted host takes over again."""
+        """Active jobs leased to this worker, by whatever host."""
         ...
 
 

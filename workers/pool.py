@@ -12,11 +12,17 @@ from jobs.errors import StoreUnavailable, WorkerBusy, WorkerFault
 from jobs.events import JobCancelRequested, JobFact, JobLeased, JobStarted
 from jobs.feed import Feed
 from jobs.offer import LoraOffer, ModelOffer
+from jobs.planner import WorkerView
 from jobs.ports import Clock, Worker
 from jobs.run import WorkerReport
 from workers.breaker import Breaker, Circuit
 
 _log = logging.getLogger(__name__)
+
+_REMEMBER_EVERY = 3600.0
+"""Seconds after which an unchanged worker is remembered anew: one that is not heard of for a week shapes no pool any more."""
+_ADOPT_EVERY = 5.0
+"""Seconds between looks for runs whose host is gone."""
 
 
 class OfferMemory(Protocol):
@@ -26,8 +32,8 @@ class OfferMemory(Protocol):
         """What each worker offered last, by the worker's name."""
         ...
 
-    async def remember(self, name: str, offers: Sequence[ModelOffer]) -> None:
-        """Keep this worker's offers in place of its former ones."""
+    async def remember(self, name: str, offers: Sequence[ModelOffer], loras: Sequence[str] = ()) -> None:
+        """Keep this worker's offers and the names of its LoRAs in place of its former ones."""
         ...
 
 
@@ -43,6 +49,8 @@ class Member:
     places: int = 0
     """Runs of ours it could have in all, at the time of the report."""
     instance: str = ""
+    remembered_at: float = float("-inf")
+    adopted_at: float = float("-inf")
     trouble: str = ""
     """Why it does not answer, for the operator."""
 
@@ -85,6 +93,18 @@ class Pool:
             for member in self.members
             if member.report is not None and not member.report.draining and member.breaker.circuit is not Circuit.OPEN
         ]
+
+    def views(self) -> list[WorkerView]:
+        """Those workers as planning sees them, by the names that leases carry."""
+        return [
+            self._dispatcher.view(member.worker.name, member.report, room=max(0, member.places - self._rows(member)))
+            for member in self.members
+            if member.report is not None and member.report in self.online()
+        ]
+
+    def has_other(self, model: str, worker: str) -> bool:
+        """Whether a worker that answers, other than this one, has the model."""
+        return any(model in view.models for view in self.views() if view.name != worker)
 
     def offers(self) -> Mapping[str, ModelOffer]:
         """Every model known, by name."""
@@ -137,7 +157,7 @@ class Pool:
                     await member.wake.wait()
 
     async def _ask(self, member: Member, group: asyncio.TaskGroup) -> None:
-        running = self._dispatcher.running_on(member.worker.name)
+        running = self._rows(member)
         try:
             report = await member.worker.report()
         except WorkerBusy as busy:  # it starts or drains: not a fault
@@ -156,15 +176,19 @@ class Pool:
         member.report, member.trouble = report, ""
 
     async def _learn(self, member: Member, report: WorkerReport) -> None:
-        if member.report is not None and member.report.models == report.models:
+        same = member.report is not None and (member.report.models, member.report.loras) == (report.models, report.loras)
+        if same and self._clock.monotonic() - member.remembered_at < _REMEMBER_EVERY:
             return
         self._offers.update({offer.name: offer for offer in report.models})
         with suppress(StoreUnavailable):
-            await self._memory.remember(member.worker.name, report.models)
+            await self._memory.remember(member.worker.name, report.models, [lora.name for lora in report.loras])
+            member.remembered_at = self._clock.monotonic()
 
     async def _take_up(self, member: Member, report: WorkerReport, group: asyncio.TaskGroup) -> None:
-        if member.instance == report.instance:
+        known = member.instance == report.instance
+        if known and self._clock.monotonic() - member.adopted_at < _ADOPT_EVERY:
             return
+        member.adopted_at = self._clock.monotonic()
         try:
             taken = await self._dispatcher.take_up(member.worker, member.breaker, group)
         except StoreUnavailable as error:
@@ -174,10 +198,13 @@ class Pool:
         if taken:
             _log.info("worker %s: took up %d runs again", member.worker.name, taken)
 
+    def _rows(self, member: Member) -> int:
+        return self._dispatcher.rows_on(member.worker.name)
+
     async def _fill(self, member: Member, group: asyncio.TaskGroup) -> None:
         if member.report is None or member.report.draining:
             return
-        running = self._dispatcher.running_on(member.worker.name)
+        running = self._rows(member)
         room = member.breaker.room(member.places - running, running)
         if room < 1:
             return

@@ -94,6 +94,7 @@ def _books() -> None:
 
 def _workers() -> None:
     op.add_column("worker", sa.Column("state", sa.Text, nullable=False, server_default="active"))
+    op.add_column("worker", sa.Column("loras", Json))
     op.add_column("worker", sa.Column("revised_at", Moment))
     op.add_column("worker", sa.Column("forced_at", sa.Double))
     op.add_column("worker", sa.Column("stamp", sa.BigInteger, nullable=False, server_default="0"))
