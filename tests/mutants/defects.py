@@ -5,13 +5,15 @@ Applied in a forked child only: nothing undoes them.
 
 import asyncio
 import dataclasses
-import random
+import functools
 from collections.abc import Callable
 from typing import Any
 
+from sqlalchemy import insert
+
 from bot.cogs.photos.courier import DiscordCourier
-from bot.poster import Poster, Posted, TryLater
-from database import claim, endings, fenced, history, job_store, line_keeper, outbox, picture_store, rows, submitting
+from bot.poster import Poster, TryLater
+from database import endings, fenced, history, job_store, line_keeper, outbox, picture_store, rows, submitting, tables
 from database.engine import Database
 from database.history import Move
 from database.moments import now
@@ -63,8 +65,6 @@ def acknowledged_before_the_commit() -> None:
             try:
                 return await original(self, new, waiting_limit=waiting_limit)
             except StoreUnavailable:
-                born = self._database  # whatever: the job exists in memory alone
-                assert born is not None
                 return _imagined(new), True
 
         return submit
@@ -82,19 +82,36 @@ def _imagined(new: Any) -> Job:
 
 
 def claim_in_two_transactions() -> None:
-    """The planner's line is read before the transaction that leases, and the slots are no constraint."""
+    """The planner chooses in one transaction, the lease is written in the next, and the slots are no constraint."""
+
+    class Stale:
+        def __init__(self, keeper: line_keeper.LineKeeper) -> None:
+            self._keeper = keeper
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._keeper, name)
+
+        async def catch_up(self, _tx: Any) -> Any:
+            return self._keeper.line
 
     def make(original: Any) -> Any:
-        async def catch_up(self: Any, tx: Any) -> Any:
-            if self._line is None:
-                raise line_keeper.Overtaken
-            if random.random() < 0.2:
-                await original(self, tx)
-            return self._line
+        async def write_once(self: Any, work: Any) -> Any:
+            how = getattr(work, "keywords", {})
+            decide = how.get("decide")
+            if decide is None:
+                return await original(self, work)
+            chosen: list[Any] = []
 
-        return catch_up
+            async def look(tx: Any) -> None:
+                chosen.append(decide(await how["keeper"].catch_up(tx)))
 
-    replace(line_keeper.LineKeeper, "catch_up", make)
+            await original(self, look)
+            late = functools.partial(work.func, **(how | {"keeper": Stale(how["keeper"]), "decide": lambda _: chosen[0]}))
+            return await original(self, late)
+
+        return write_once
+
+    replace(Database, "write_once", make)
 
 
 def slot_freed_when_cancel_is_asked() -> None:
@@ -123,7 +140,7 @@ def cancel_undoes_what_is_done() -> None:
             before = await job_store._locked(tx, job_id)
             if before is not None and before["state"] == "done":
                 row = await job_store._change(tx, before, {"state": JobState.CANCELLED.value})
-                await history.record(tx, [Move(row=row, was=before["state"], actor=user_id)])
+                await tx.execute(insert(tables.job_event), [history._line(Move(row=row, was=before["state"], actor=user_id))])
                 return rows.job_of(row)
             return await original(tx, job_id=job_id, user_id=user_id)
 
@@ -139,15 +156,12 @@ def retry_without_budget() -> None:
 
 def results_in_another_transaction() -> None:
     """The job is done in one commit, its pictures are written in the next."""
-    from sqlalchemy import insert
-
-    from database.tables import result
 
     def make(original: Any) -> Any:
         async def finish(self: Any, key: Any, pictures: Any, making: Any, **how: Any) -> Job:
             job = await original(self, key, (), making, **how)
             values = [{"job_id": key.job_id, "generation": job.generation, **vars(picture)} for picture in pictures]
-            await self._database.write(lambda tx: tx.execute(insert(result), values))
+            await self._database.write(lambda tx: tx.execute(insert(tables.result), values))
             return job
 
         return finish
@@ -157,10 +171,6 @@ def results_in_another_transaction() -> None:
 
 def no_outbox() -> None:
     """The picture's delivery is written after the commit that made the job done, as posting after commit would be."""
-    from sqlalchemy import insert
-
-    from database.tables import outbox as table
-
     owed: list[Any] = []
 
     def hold_back(original: Any) -> Any:
@@ -179,7 +189,7 @@ def no_outbox() -> None:
             mine = [history._delivery(row, kind) for row, kind in owed if row["id"] == job.id]
             owed[:] = [(row, kind) for row, kind in owed if row["id"] != job.id]
             if mine:
-                await self._database.write(lambda tx: tx.execute(insert(table), mine))
+                await self._database.write(lambda tx: tx.execute(insert(tables.outbox), mine))
             return job
 
         return finish
@@ -255,9 +265,7 @@ def no_nonce() -> None:
 
 def one_nonce_for_a_job() -> None:
     """All messages of a job share a nonce, so the picture is taken for its card."""
-    from database import outbox as module
-
-    replace(module, "delivery_id", lambda original: lambda job_id, generation, _kind, _part: original(job_id, generation, "", 0))
+    replace(outbox, "delivery_id", lambda original: lambda job_id, generation, _kind, _part: original(job_id, generation, "", 0))
 
 
 def no_read_back() -> None:
@@ -325,6 +333,3 @@ def somebody_elses_picture() -> None:
 def cancelled_pictures_are_posted() -> None:
     """A cancelled job still owes its picture."""
     replace(history, "_DELIVERIES", lambda original: {**original, "cancelled": (DeliveryKind.PICTURE, DeliveryKind.CLOSE)})
-
-
-USED = (claim, Database, Posted)

@@ -23,6 +23,7 @@ class Mutant:
     kills: int = 0
     step: float = 1.0
     cancels: bool = False
+    latency: float = 0.002
     spoil: str = ""
     """A constraint that has to go as well, since the database refuses what the defect does."""
 
@@ -35,6 +36,7 @@ class Mutant:
         models = ("alpha", "beta")[: rng.choice((1, 2))]
         how: dict[str, Any] = {"models": models, "max_batch": rng.choice((2, 4)), "step": self.step}
         plan = Plan(seats=self.seats, people=3, wishes=9, models=models, workers=[dict(how), dict(how)], loses=0.0, spoil=self.spoil)
+        plan.latency = self.latency
         plan.cancels = 0.9 if self.cancels else 0.1
         if self.troubles:
             plan.troubles = [(rng.uniform(0, 60), rng.choice(self.troubles), {}) for _ in range(8)]
@@ -45,6 +47,7 @@ class Mutant:
 ZOMBIES = ("host_stops_for_a_while", "worker_is_cut_off", "host_is_killed")
 DOUBTS = ("discord_loses_answers", "discord_hangs", "discord_errs", "host_dies_at_a_commit")
 DEATHS = ("host_dies_at_a_commit", "host_is_killed", "commits_lose_their_answers")
+AFTER = ("host_dies_after_a_finish",)
 NO_SLOTS = "DROP INDEX uq_job_user_id_slot;"
 
 I3 = ("i3_one_message_for_each_delivery", "i3_whatever_ended_was_told")
@@ -57,12 +60,12 @@ MUTANTS: tuple[Mutant, ...] = (
         found_by=("i1_every_acknowledged_wish_ended_once",),
         troubles=("database_is_away", "database_is_full"),
     ),
-    Mutant(defect=defects.claim_in_two_transactions, found_by=("i2_never_more_than_two_active",), spoil=NO_SLOTS, step=3.0),
+    Mutant(defect=defects.claim_in_two_transactions, found_by=("i2_never_more_than_two_active",), spoil=NO_SLOTS, step=3.0, latency=0.4),
     Mutant(defect=defects.slot_freed_when_cancel_is_asked, found_by=("i13_a_slot_is_freed_when_the_worker_stopped",), cancels=True, step=2.0),
     Mutant(defect=defects.cancel_undoes_what_is_done, found_by=("i6_history_is_legal",), cancels=True, step=0.1),
-    Mutant(defect=defects.retry_without_budget, found_by=("i9_runs_have_an_end",), troubles=("worker_always_fails",), step=0.1),
-    Mutant(defect=defects.results_in_another_transaction, found_by=("i7_done_means_results_and_bytes",), troubles=DEATHS, step=0.3),
-    Mutant(defect=defects.no_outbox, found_by=("i7_done_means_results_and_bytes", *I3), troubles=DEATHS, step=0.3),
+    Mutant(defect=defects.retry_without_budget, found_by=("I16", "i9_runs_have_an_end"), troubles=("a_wish_always_fails",), step=0.1),
+    Mutant(defect=defects.results_in_another_transaction, found_by=("i7_done_means_results_and_bytes",), troubles=AFTER, step=0.3),
+    Mutant(defect=defects.no_outbox, found_by=("i7_done_means_results_and_bytes", *I3), troubles=AFTER, step=0.3),
     Mutant(defect=defects.no_janitor, found_by=("I16", "i1_every_acknowledged_wish_ended_once"), troubles=("host_is_killed", "worker_dies")),
     Mutant(
         defect=defects.leases_are_never_renewed, found_by=("i1_without_faults_everybody_gets_their_picture",), step=5.0, seats=1

@@ -96,6 +96,8 @@ class SimWorker:
         self.oom_above: int | None = None
         self.poison: set[str] = set()
         """Prompts that kill the process."""
+        self.doomed: set[str] = set()
+        """Prompts that fail by the worker's fault, each time."""
         self.instance = 1
         self.down_until = 0.0
         self.cut_off: dict[int, float] = {}
@@ -156,7 +158,7 @@ class SimWorker:
         crowd = len(self.running())
         if run.fault == "oom" or (self.oom_above is not None and crowd > self.oom_above):
             return self._fail(run, FaultKind.OUT_OF_MEMORY, "out_of_memory")
-        if run.fault == "infra":
+        if run.fault == "infra" or run.order.prompt in self.doomed:
             return self._fail(run, FaultKind.INFRA, "cuda_error")
         if run.fault == "refuse":
             return self._fail(run, FaultKind.JOB, "bad_order")

@@ -56,6 +56,8 @@ class Plan:
     """(seat, callbacks until it dies)."""
     cancels: float = 0.25
     """How many of the wishes are cancelled later."""
+    latency: float = 0.002
+    """Seconds a statement may take to reach the database."""
     spoil: str = ""
     """SQL that takes a constraint away: for mutants only."""
 
@@ -100,6 +102,7 @@ class World:
         self.writes: list[Write] = []
         self.wishes: list[Wish] = []
         self.database = SimDatabase(self.folder / "sim.sqlite3", self.loop, random.Random(self.rng.getrandbits(64)))
+        self.database.latency = self.plan.latency
         self.chat = Chat(self.loop, random.Random(self.rng.getrandbits(64)))
         self.workers = [
             SimWorker(self.loop, random.Random(self.rng.getrandbits(64)), name=f"gpu{index}", **how)
@@ -218,6 +221,10 @@ class World:
             except (WaitingLimitReached, IdempotencyConflict) as refusal:
                 wish.refused = refusal.code
                 return None
+            except Exception as error:  # noqa: BLE001  nobody may ever be answered with that
+                self.complaints.append(f"a person who asked was answered {error!r}")
+                wish.refused = "error"
+                return None
             self.note(f"{wish.prompt}: job {wish.acked.id} acknowledged at try {wish.tries}")
             return wish.acked
 
@@ -234,6 +241,9 @@ class World:
             except (ConnectionResetError, StoreUnavailable, TimeoutError):
                 await asyncio.sleep(1.0)
                 continue
+            except Exception as error:  # noqa: BLE001  nobody may ever be answered with that
+                self.complaints.append(f"a person who cancelled was answered {error!r}")
+                return
             wish.cancel_told = after.state.value
             self.note(f"{wish.prompt}: cancel asked, the job is {after.state.value}")
             return
@@ -346,9 +356,12 @@ def worker_misbehaves(world: World) -> None:
     _worker(world).faults += world.rng.choices(kinds, k=world.rng.randint(1, 3))
 
 
-def worker_always_fails(world: World) -> None:
-    for worker in world.workers:
-        worker.faults += ["infra"] * 60
+def a_wish_always_fails(world: World) -> None:
+    """By the worker's fault each time, and in peace too: it has to end by its own tries."""
+    if world.wishes:
+        doomed = world.rng.choice(world.wishes).prompt
+        for worker in world.workers:
+            worker.doomed.add(doomed)
 
 
 def worker_is_small(world: World) -> None:
@@ -403,6 +416,26 @@ def host_dies_at_a_commit(world: World) -> None:
     world.database.after_commit = strike
 
 
+def host_dies_after_a_finish(world: World) -> None:
+    """Exactly between the commit that ends a job and whatever comes after it."""
+    before = _done(world)
+
+    def strike(number: int) -> None:
+        if not world.faults_over and _done(world) > before:
+            world.database.after_commit = None
+            world.kill(next(host for host in world.hosts.values() if host.number == number), "right after a finish")
+
+    world.database.after_commit = strike
+
+
+def _done(world: World) -> int:
+    raw = sqlite3.connect(world.database.file)
+    try:
+        return raw.execute("SELECT count(*) FROM job WHERE state = 'done'").fetchone()[0]
+    finally:
+        raw.close()
+
+
 def database_is_away(world: World) -> None:
     world.database.away_until = world.loop.time() + world.rng.choice((3.0, 20.0, 60.0))
 
@@ -452,8 +485,8 @@ def discord_limits(world: World) -> None:
 TROUBLES: dict[str, Callable[[World], None]] = {
     trouble.__name__: trouble
     for trouble in (
-        worker_dies, worker_is_cut_off, worker_misbehaves, worker_always_fails, worker_is_small, a_wish_is_poison, host_stops_for_a_while, host_is_killed,
-        nobody_is_there_for_long, host_drains, host_dies_at_a_commit, database_is_away, database_is_full, commits_lose_their_answers, database_is_busy,
+        worker_dies, worker_is_cut_off, worker_misbehaves, a_wish_always_fails, worker_is_small, a_wish_is_poison, host_stops_for_a_while, host_is_killed,
+        nobody_is_there_for_long, host_drains, host_dies_at_a_commit, host_dies_after_a_finish, database_is_away, database_is_full, commits_lose_their_answers, database_is_busy,
         discord_is_down, discord_forbids, discord_loses_answers, discord_hangs, discord_hangs_for_long,
         discord_errs, discord_limits,
     )
