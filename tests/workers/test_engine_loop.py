@@ -369,3 +369,71 @@ def test_the_death_of_the_engine_is_told_to_all_its_runs_and_its_owner(studio: C
     assert beside.broken().failure.code == "engine_error"
     lab.engine.stop()
     assert len(lab.death) == 1
+
+
+def test_a_run_of_several_pictures_takes_a_place_for_each_and_ends_once(studio: Callable[..., Studio]) -> None:
+    lab = studio(FakeBackend(held=True), max_batch=4)
+    _, three, spec = lab.ask("three", count=3, seed=5, steps=30)
+    three.wait_for_step(0)
+    _, beside, beside_spec = lab.ask("beside", seed=9, steps=30)
+    lab.permit_until(lambda: beside.steps >= 0)
+    lab.backend.let_go()
+    made = three.made()
+    assert [picture.seed for picture in made.pictures] == [5, 6, 7]
+    for index, picture in enumerate(made.pictures):
+        with Image.open(io.BytesIO(picture.data)) as image:
+            assert np.array_equal(np.asarray(image), pixels_of(spec.row(index)))
+    assert made.shared_with == 1, "company is other people's runs, not one's own pictures"
+    assert three.ends == 1
+    assert_own(beside, beside_spec)
+    assert max(len(rows) for rows in lab.model.passes) == 4
+
+
+def test_more_pictures_than_places_join_as_places_become_free(studio: Callable[..., Studio]) -> None:
+    lab = studio(max_batch=2)
+    _, many, spec = lab.ask("many", count=7, seed=1)
+    made = many.made()
+    assert [picture.seed for picture in made.pictures] == list(range(1, 8))
+    for index, picture in enumerate(made.pictures):
+        with Image.open(io.BytesIO(picture.data)) as image:
+            assert np.array_equal(np.asarray(image), pixels_of(spec.row(index)))
+    assert max(len(rows) for rows in lab.model.passes) == 2
+    steps = [report.step for report in many.reports if isinstance(report, Progress)]
+    assert steps == sorted(steps), "progress goes by the slowest picture and never back"
+
+
+def test_seeds_of_later_pictures_wrap_as_the_protocol_says() -> None:
+    spec = RunSpec(model="m", prompt="p", width=16, height=16, steps=1, guidance=1.0, seed=2**63 - 1, count=3)
+    assert [spec.row(index).seed for index in range(3)] == [2**63 - 1, 0, 1]
+
+
+def test_cancelling_a_run_of_several_pictures_stops_all_of_them_and_nobody_else(studio: Callable[..., Studio]) -> None:
+    lab = studio(FakeBackend(held=True), max_batch=4)
+    mine, listener, _ = lab.ask("mine", count=3, steps=10**6)
+    _, neighbour, spec = lab.ask("neighbour", steps=50, seed=3)
+    lab.permit_until(lambda: neighbour.steps >= 0)
+    lab.engine.cancel(mine)
+    lab.backend.let_go()
+    assert isinstance(listener.end(), Stopped)
+    assert_own(neighbour, spec)
+    assert lab.model.passes[-1] == ["neighbour"]
+    assert listener.ends == 1
+
+
+def test_one_broken_picture_ends_its_run_once_and_leaves_the_others(studio: Callable[..., Studio]) -> None:
+    lab = studio(max_batch=8)
+    _, broken, _ = lab.ask("not finite", count=3)
+    _, fine, spec = lab.ask("fine")
+    assert broken.broken().failure.code == "not_finite"
+    assert_own(fine, spec)
+    assert broken.ends == 1
+
+
+def test_out_of_memory_while_decoding_many_costs_nobody_the_picture(studio: Callable[..., Studio]) -> None:
+    lab = studio(max_batch=4)
+    asked = [lab.ask(prompt, count=2) for prompt in ("large", "small")]
+    for _, listener, spec in asked:
+        for index, picture in enumerate(listener.made().pictures):
+            with Image.open(io.BytesIO(picture.data)) as image:
+                assert np.array_equal(np.asarray(image), pixels_of(spec.row(index)))
+    assert lab.backend.released > 0
