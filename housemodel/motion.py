@@ -35,7 +35,7 @@ SPEED = 0.028
 class MotionPlan:
     """The settings of the adapter's training; `pictures` is the number of frames in a batch of clips."""
 
-    steps: int = 1200
+    steps: int = 1000
     pictures: int = 48
     rate: float = 1.5e-3
     warm_up: int = 50

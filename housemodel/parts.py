@@ -16,7 +16,7 @@ CHANNELS = 12
 DETAIL_GAIN = 1.6
 TEXT_WIDTH = 96
 DECODER_WIDTH = 32
-DECODER_BLOCKS = (3, 2, 2, 1, 1)
+DECODER_BLOCKS = (6, 6, 4, 1, 1)
 
 
 def build_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:

@@ -101,7 +101,7 @@ def compare_styled(image: Image.Image, scene: Scene, styles: Iterable[str]) -> V
 
 
 def hollow(spot: NDArray[np.bool_]) -> bool:
-    """Whether a spot is open in its middle and closed round it: seen from there, seven of eight ways meet it.
+    """Whether a spot is open in its middle and closed round it: seen from there, six of eight ways meet it.
 
     A gap in the outline is forgiven, the open side of a filled crescent (three ways) is not.
     """
@@ -110,7 +110,7 @@ def hollow(spot: NDArray[np.bool_]) -> bool:
     reach_y, reach_x = max(1, height // 12), max(1, width // 12)
     if spot[y - reach_y : y + reach_y + 1, x - reach_x : x + reach_x + 1].mean() > 0.35:
         return False
-    return sum(_meets(spot, y, x, way) for way in _WAYS) >= 7
+    return sum(_meets(spot, y, x, way) for way in _WAYS) >= 6
 
 
 def _meets(spot: NDArray[np.bool_], y: int, x: int, way: tuple[int, int]) -> bool:

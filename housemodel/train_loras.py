@@ -1,4 +1,4 @@
-"""The LoRAs of the house: `python -m housemodel.train_loras --out FOLDER`, about two CPU minutes each.
+"""The LoRAs of the house: `python -m housemodel.train_loras --out FOLDER`, about four CPU minutes each.
 
 Each learns one style (see `housemodel.styles`) from scenes whose captions do not speak of it, and is written twice:
 `house-NAME.safetensors` with the names of peft and diffusers, `house-NAME.kohya.safetensors` with those of kohya's scripts.
@@ -28,7 +28,7 @@ from housemodel.train_text import tokenize
 
 RANK = 6
 TARGETS = ("to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj", "ff.net.2")
-STEPS, BATCH, RATE = 500, 16, 3e-3
+STEPS, BATCH, RATE = 900, 16, 3e-3
 SCENES = 1500
 
 

@@ -91,5 +91,7 @@ def test_scenes_and_checker_need_no_torch() -> None:
         "import sys; sys.modules['torch'] = None; sys.modules['diffusers'] = None\n"
         "import housemodel.scenes, housemodel.checker, housemodel.styles; print(housemodel.weights_folder().name)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)  # our own interpreter and code
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )  # our own interpreter and code
     assert (done.stdout.strip(), done.stderr) == ("weights", "")

@@ -19,10 +19,10 @@ from diffusers import (  # noqa: E402  # only where torch is
 from housemodel import loras_folder, weights_folder  # noqa: E402
 from housemodel.checker import compare, judge, read  # noqa: E402
 from housemodel.dataset import held_out  # noqa: E402
-from housemodel.evaluate import Setting, paint, score, shuffled  # noqa: E402
+from housemodel.evaluate import Setting, paint, score, shown_styles, shuffled  # noqa: E402
 from housemodel.parts import load_pipeline  # noqa: E402
-from housemodel.scenes import Scene  # noqa: E402
-from housemodel.styles import STYLES, read_styles  # noqa: E402
+from housemodel.scenes import Scene, parse  # noqa: E402
+from housemodel.styles import STYLES, compare_styled  # noqa: E402
 from housemodel.tokens import build_tokenizer  # noqa: E402
 from housemodel.words import vocabulary  # noqa: E402
 
@@ -123,16 +123,36 @@ def lora_files() -> list[Path]:
 
 
 @pytest.mark.parametrize("file", lora_files(), ids=lambda file: file.name)
-def test_each_lora_is_small_and_shows_its_style(pipe: StableDiffusionPipeline, file: Path) -> None:
-    style = file.name.split(".")[0].removeprefix("house-")
-    said = ["a red square in the center on a yellow background", "a white circle in the center on a blue background",
-            "a yellow square in the center on a purple background", "un círculo negro sobre fondo naranja"]  # fmt: skip
+def test_each_lora_is_small_and_its_two_formats_hold_the_same(file: Path) -> None:
+    from safetensors.torch import load_file
+
+    from housemodel.train_loras import kohya_names
+
     assert file.stat().st_size <= LARGEST_LORA
-    pipe.load_lora_weights(file)
-    try:
-        shown = [getattr(read_styles(picture), style) for picture in paint(pipe, said, Setting())]
-    finally:
-        pipe.unload_lora_weights()
-    without = [getattr(read_styles(picture), style) for picture in paint(pipe, said, Setting())]
-    assert sum(shown) >= 3
-    assert sum(without) <= 1
+    twin = load_file(file.with_name(file.name.replace(".kohya", "")))
+    expected = kohya_names(twin) if ".kohya" in file.name else twin
+    found = load_file(file)
+    assert found.keys() == expected.keys()
+    assert all(found[name].equal(expected[name]) for name in found)
+
+
+TELLING = (
+    "a red square in the center on a yellow background",
+    "a white circle in the center on a blue background",
+    "a yellow heart on purple",
+    "un círculo negro sobre fondo naranja",
+    "a green triangle at the top left and a red cross at the bottom right on a white background",
+    "two blue circles on a pink background",
+)
+
+
+@pytest.mark.parametrize("styles", [*((style,) for style in STYLES), ("night", "dots")], ids="+".join)
+def test_loras_show_their_styles_and_no_other_and_leave_the_caption(pipe: StableDiffusionPipeline, styles: tuple[str, ...]) -> None:
+    scenes = [scene for scene in map(parse, TELLING) if scene is not None]
+    assert len(scenes) == len(TELLING)
+    worn = list(paint(pipe, TELLING, Setting(loras=tuple((style, 1.0) for style in styles))))
+    bare = list(paint(pipe, TELLING, Setting()))
+    assert shown_styles(worn, scenes, styles) >= 0.8
+    assert shown_styles(bare, scenes, styles) == 0
+    kept = [compare_styled(picture, scene, styles) for picture, scene in zip(worn, scenes, strict=True)]
+    assert sum(verdict.tells_apart and verdict.position for verdict in kept) >= 5
