@@ -27,7 +27,7 @@ from bot.cogs.photos.courier import FILE_LIMIT, DiscordCourier
 from bot.cogs.photos.keeper import CardKeeper
 from bot.cogs.photos.memory import CardMemory
 from bot.cogs.preferring import Choices
-from bot.cogs.sessions.channels import SessionStore, Studios
+from bot.cogs.sessions.channels import CHANNEL_SHARE, SessionStore, Studios
 from bot.cogs.sessions.cog import SessionsCog
 from bot.cogs.switchboard import Switchboard
 from bot.cogs.taking import Taker
@@ -42,6 +42,7 @@ from jobs.errors import DarkroomError
 from jobs.feed import Feed
 from jobs.job import Place
 from jobs.ports import Clock, Fleet, JobStore, Outbox, PictureStore
+from jobs.words import say
 
 _log = logging.getLogger(__name__)
 
@@ -50,10 +51,11 @@ DRAIN = 8.0
 """Seconds that posts under way get to end when the host stops. What is cut off is read back at the next start."""
 
 CLOSE_TIMEOUT = 5.0
+IDLE_EVERY = 3600.0
 
 PERMISSIONS = discord.Permissions(
     view_channel=True, send_messages=True, embed_links=True, attach_files=True, read_message_history=True,
-    manage_channels=True, use_application_commands=True,
+    manage_channels=True, create_private_threads=True, send_messages_in_threads=True, use_application_commands=True,
 )  # fmt: skip
 """What the invitation asks for. Not Manage Roles: overwrites are given with the create, and never edited."""
 
@@ -109,6 +111,12 @@ class DoorOptions:
     """Whether the privileged intent is switched on in the portal: then ``!sync`` works without mentioning the bot."""
     commands_file: Path | None = None
     """Where the hash of the synced commands is kept; None syncs at each start."""
+    members_intent: bool = False
+    """Whether the privileged intent is switched on: then a studio rests as soon as its person leaves."""
+    channel_share: int = CHANNEL_SHARE
+    """Channels of the guild from which on studios are threads."""
+    idle_days: float = 30.0
+    """Days without a request after which a studio is put aside."""
     persona: str = PLAIN
     """The voice of people who chose none."""
     personas: Path | None = None
@@ -138,7 +146,7 @@ class DarkroomBot(commands.Bot):
         super().__init__(
             # Without the intent "!" never arrives, and the library would warn at each start.
             command_prefix=commands.when_mentioned_or("!") if options.message_content else commands.when_mentioned,
-            intents=intents(message_content=options.message_content),
+            intents=intents(message_content=options.message_content, members=options.members_intent),
             help_command=None,
             tree_cls=KindTree,
             allowed_mentions=discord.AllowedMentions.none(),
@@ -153,7 +161,13 @@ class DarkroomBot(commands.Bot):
         self.desk = parts.desk
         self.allowed_guild_id = options.guild_id
         self.seen = SeenOnce()
-        self.studios = Studios(client=self, guild_id=options.guild_id, store=parts.sessions, staff_role_ids=options.staff_role_ids)
+        self.studios = Studios(
+            client=self,
+            guild_id=options.guild_id,
+            store=parts.sessions,
+            staff_role_ids=options.staff_role_ids,
+            channel_share=options.channel_share,
+        )
         self.scopes = CommandSync(tree=self.tree, guild_id=options.guild_id, memory=options.commands_file)
         self.switchboard = Switchboard()
         self.choices = Choices(parts.members)
@@ -171,6 +185,7 @@ class DarkroomBot(commands.Bot):
             choices=self.choices,
             personas={**shipped(), **read_folder(self.options.personas)},
             usual=self.options.persona,
+            of_studio=self.studios.voice,
         )
         memory = CardMemory(desk=parts.desk, store=parts.store, feed=parts.feed, clock=parts.clock, speaker=self.speaker)
         courier = self.courier = DiscordCourier(
@@ -205,6 +220,7 @@ class DarkroomBot(commands.Bot):
                 group.create_task(self._close_at(stop), name="discord: stop"),
                 group.create_task(self._follow_gateway(), name="discord: gateway"),
                 group.create_task(self.keeper.run(), name="discord: cards"),
+                group.create_task(self._rest_idle_for_ever(), name="discord: idle studios"),
             ]
             poster = group.create_task(self.poster.run(self._closing), name="discord: poster")
             try:
@@ -216,6 +232,19 @@ class DarkroomBot(commands.Bot):
                 await self._close_soon()
                 for task in (*work, poster):
                     task.cancel()
+
+    async def _rest_idle_for_ever(self) -> None:
+        """Once an hour: studios that nobody used for long are put aside with a word, never deleted."""
+        while True:
+            await self.parts.clock.sleep(IDLE_EVERY)
+            try:
+                count = await self.studios.rest_idle(
+                    seconds=self.options.idle_days * 86_400, words=lambda user: say("studio.resting", self.choices.language_of(user))
+                )
+            except DarkroomError as error:
+                _log.warning("idle studios were not looked for: %s", error)
+            else:
+                _log.log(logging.INFO if count else logging.DEBUG, "%d idle studios were put aside", count)
 
     async def _close_soon(self) -> None:
         try:
@@ -290,7 +319,8 @@ class DarkroomBot(commands.Bot):
             taker=self.taker,
             intake=self.intake,
         )
-        await self.add_cog(SessionsCog(self.studios, guild_id=self.allowed_guild_id))
+        sessions = SessionsCog(self.studios, guild_id=self.allowed_guild_id, speaker=self.speaker)
+        await self.add_cog(sessions)
         imagine = ImagineCog(fleet=parts.fleet, taker=self.taker, intake=self.intake)
         await self.add_cog(imagine)
         await self.add_cog(verbs)
@@ -315,6 +345,7 @@ class DarkroomBot(commands.Bot):
             self.tree.add_command(menu)
         await self.add_cog(AdminCog(desk=self.desk, scopes=self.scopes, permits=self))
         self.switchboard.connect("job", verbs.on_press)
+        self.switchboard.connect("session", sessions.on_press)
         self.switchboard.connect("past", archive.on_press)
         self.switchboard.connect("likes", likes.on_press)
         self.switchboard.connect("src", menus.on_press)
@@ -402,12 +433,13 @@ async def keep_serving(parts: DoorParts, options: DoorOptions, token: str, stop:
         delay = min(delay * 2, 60.0)  # 1,000 identifies a day, then Discord resets the token
 
 
-def intents(*, message_content: bool) -> discord.Intents:
+def intents(*, message_content: bool, members: bool = False) -> discord.Intents:
     """The fewest: guilds for channels and roles, messages for the admins' commands."""
     wanted = discord.Intents.none()
     wanted.guilds = True
     wanted.messages = True
     wanted.message_content = message_content
+    wanted.members = members
     return wanted
 
 

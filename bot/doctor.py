@@ -26,6 +26,8 @@ _GUILD_PERMISSIONS = {
     "Attach Files": 1 << 15,
     "Read Message History": 1 << 16,
     "Manage Channels": 1 << 4,
+    "Create Private Threads": 1 << 36,
+    "Send Messages in Threads": 1 << 38,
 }
 _ADMINISTRATOR = 1 << 3
 _CONTENT_INTENT_FLAGS = (1 << 18) | (1 << 19)

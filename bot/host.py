@@ -76,9 +76,7 @@ async def open_lab(settings: Settings) -> AsyncIterator[Lab]:
         aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session,
     ):
         pictures, catalog = _pictures(settings), _catalog(settings)
-        async with open_comfy(
-            settings.comfy_urls, flows=catalog.comfy, read_picture=pictures.read, keys=_comfy_keys(settings)
-        ) as comfy:
+        async with open_comfy(settings.comfy_urls, flows=catalog.comfy, read_picture=pictures.read, keys=_comfy_keys(settings)) as comfy:
             yield _lab(settings, database, [*_workers(settings, session, pictures), *comfy], catalog)
 
 

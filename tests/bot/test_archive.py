@@ -142,6 +142,7 @@ async def test_privacy_export_holds_everything_and_delete_leaves_nothing(able: S
     assert record["jobs"][0]["order"]["prompt"] == "a red fox"
     assert any(name.endswith(".png") for name in archive.namelist())
     studio = await able.studio_of("ada")
+    await able.card_of("ada", "Done in")
     question = await ask(able, "ada", "privacy delete")
     told = (await able.play.click("ada", question["id"], press_id(question, "erase"), wait="answer"))["original"]
     assert "Deleted: 1 request" in told["content"]

@@ -4,9 +4,10 @@ import asyncio
 
 import pytest
 
-from bot.cogs.sessions.channels import studio_name
+from bot.cogs.sessions.marks import studio_name
+from bot.cogs.voices.persona import shipped
 from jobs.job import UserId
-from tests.bot.conftest import OpenScene, Scene
+from tests.bot.conftest import OpenScene, Scene, parts_of, texts
 
 CREATE = r"/guilds/\d+/channels$"
 
@@ -165,9 +166,16 @@ async def test_without_manage_channels_the_person_is_told_what_an_admin_must_do(
 
 
 async def test_a_full_server_is_told(scene: Scene):
-    await scene.fault("guild_full")
+    await scene.fault("guild_full", count=9)  # no room for a lobby of threads either
     assert "all the channels it can have" in await scene.said("ada")
     assert await scene.lab.store.unfinished() == []
+
+
+async def test_a_server_that_proves_to_be_full_gets_a_thread(scene: Scene):
+    await scene.imagine("bruno")  # the lobby fits once a category did
+    await scene.fault("guild_full")
+    thread_id = (await scene.said("ada")).split("<#")[1].split(">")[0]
+    assert (await scene.play.channel(thread_id))["type"] == 12
 
 
 class Named:
@@ -183,3 +191,115 @@ class Named:
 )
 def test_studio_names_are_names_that_discord_takes(name, channel):
     assert studio_name(Named(name)) == channel
+
+
+async def ask(scene: Scene, who: str, command: str, **options) -> dict:
+    return (await scene.play.slash(who, scene.welcome, command, options, wait="answer"))["original"]
+
+
+def press_id(message: dict, verb: str) -> str:
+    return next(part["custom_id"] for part in parts_of(message) if part.get("custom_id", "").split(":")[2:3] == [verb])
+
+
+async def test_a_session_is_opened_rested_and_woken_by_the_next_request(scene: Scene):
+    opened = await ask(scene, "ada", "session open")
+    studio = await scene.studio_of("ada")
+    assert f"<#{studio['id']}>" in opened["content"]
+    question = await ask(scene, "ada", "session close")
+    await scene.play.click("ada", question["id"], press_id(question, "rest"), wait="answer")
+    resting = await scene.studio_of("ada")
+    names = {c["id"]: c["name"] for c in (await scene.play.state())["guilds"][0]["channels"]}
+    assert names[resting["parent_id"]] == "darkroom resting studios"
+    assert "This studio rests now" in (await scene.play.messages(studio["id"]))[-1]["content"]
+    assert set(resting["viewers"]) == set(studio["viewers"])
+    await scene.restart()
+    await scene.imagine("ada")
+    woken = await scene.studio_of("ada")
+    names = {c["id"]: c["name"] for c in (await scene.play.state())["guilds"][0]["channels"]}
+    assert (woken["id"], names[woken["parent_id"]]) == (studio["id"], "darkroom studios")
+    assert set(woken["viewers"]) == set(studio["viewers"])
+
+
+async def test_a_session_is_removed_only_after_it_was_asked(scene: Scene):
+    await ask(scene, "ada", "session open")
+    question = await ask(scene, "ada", "session close")
+    assert await scene.studios_of("ada")
+    told = await scene.play.click("ada", question["id"], press_id(question, "remove"), wait="answer")
+    assert "Your studio is removed" in told["original"]["content"]
+    assert await scene.studios_of("ada") == []
+
+
+async def test_a_friend_is_invited_and_sent_away_and_a_bot_is_not(scene: Scene):
+    await ask(scene, "ada", "session open")
+    assert "sees your studio now" in (await ask(scene, "ada", "session invite", friend=scene.users["chen"]))["content"]
+    studio = await scene.studio_of("ada")
+    assert scene.users["chen"] in studio["viewers"]
+    assert scene.users["bruno"] not in studio["viewers"]
+    card = await ask(scene, "ada", "session settings")
+    assert f"<@{scene.users['chen']}>" in texts(card)
+    assert "not yourself" in (await ask(scene, "ada", "session invite", friend=scene.users["ada"]))["content"]
+    await ask(scene, "ada", "session uninvite", friend=scene.users["chen"])
+    assert scene.users["chen"] not in (await scene.studio_of("ada"))["viewers"]
+
+
+async def test_inviting_without_manage_roles_says_what_an_admin_must_do(scene: Scene):
+    await ask(scene, "ada", "session open")
+    await allow_bot(scene, without="MANAGE_ROLES")
+    assert "give me Manage Roles" in (await ask(scene, "ada", "session invite", friend=scene.users["chen"]))["content"]
+
+
+async def test_a_session_is_renamed_twice_and_the_third_time_is_told_to_wait(scene: Scene):
+    await ask(scene, "ada", "session open")
+    assert "my-red-room" in (await ask(scene, "ada", "session rename", name="My red room!"))["content"]
+    assert (await scene.studio_of("ada"))["name"] == "my-red-room"
+    assert "at least one letter" in (await ask(scene, "ada", "session rename", name="!!!"))["content"]
+    await ask(scene, "ada", "session rename", name="two")
+    assert "two new names in ten minutes" in (await ask(scene, "ada", "session rename", name="three"))["content"]
+    assert (await scene.studio_of("ada"))["name"] == "two"
+
+
+async def test_the_studios_own_voice_beats_the_persons(scene: Scene):
+    await ask(scene, "ada", "session open")
+    card = await ask(scene, "ada", "session settings")
+    await scene.play.select("ada", card["id"], press_id(card, "persona"), ["serious"], wait="answer")
+    await scene.imagine("ada")
+    serious = {line for line in shipped()["serious"].lines["done"]["en"]}
+    message = await scene.play.wait_message("ada", (await scene.studio_of("ada"))["id"], lambda m: m["mentions"], timeout_s=40)
+    assert any(line in texts(message) for line in serious)
+
+
+async def test_past_its_share_of_channels_the_guild_gets_threads(open_scene: OpenScene):
+    scene = await open_scene(door={"channel_share": 1})
+    answer = await scene.said("ada")
+    thread_id = answer.split("<#")[1].split(">")[0]
+    thread = await scene.play.channel(thread_id)
+    assert thread["type"] == 12
+    assert scene.users["ada"] in thread["viewers"]
+    assert scene.users["bruno"] not in thread["viewers"]
+    picture = await scene.play.wait_message("ada", thread_id, lambda m: "Here is your photo" in texts(m), timeout_s=40)
+    assert picture
+    await scene.sessions.forget(UserId(f"discord:{scene.users['ada']}"), str(scene.guild_id))
+    await scene.restart()
+    assert f"<#{thread_id}>" in await scene.said("ada")
+
+
+async def test_idle_studios_rest_with_a_word_and_busy_ones_do_not(scene: Scene):
+    await ask(scene, "ada", "session open")
+    assert await scene.bot.studios.rest_idle(seconds=3600, words=lambda _: "rest") == 0
+    assert await scene.bot.studios.rest_idle(seconds=-1, words=lambda _: "Sleep well.") == 1
+    assert (await scene.play.messages((await scene.studio_of("ada"))["id"]))[-1]["content"] == "Sleep well."
+    assert await scene.bot.studios.rest_idle(seconds=-1, words=lambda _: "again") == 0
+
+
+async def test_a_studio_rests_when_its_person_leaves_and_wakes_when_they_return(open_scene: OpenScene):
+    scene = await open_scene(rehearsal={"members_intent": True}, door={"members_intent": True})
+    await ask(scene, "ada", "session open")
+    studio = await scene.studio_of("ada")
+    await scene.play.post("kick", {"guild_id": str(scene.guild_id), "user": "ada"})
+    async with asyncio.timeout(20):
+        while (await scene.studio_of("ada"))["parent_id"] == studio["parent_id"]:
+            await asyncio.sleep(0.05)
+    await scene.play.post("members", {"guild_id": str(scene.guild_id), "user": "ada"})
+    async with asyncio.timeout(20):
+        while (await scene.studio_of("ada"))["parent_id"] != studio["parent_id"]:
+            await asyncio.sleep(0.05)

@@ -8,17 +8,18 @@ channels are read before another is made. And the library repeats a create after
 
 import asyncio
 import logging
-import re
-from collections.abc import Collection, Sequence
-from typing import Protocol
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, Protocol
 from weakref import WeakValueDictionary
 
 import discord
 
 from bot.cogs.interactions import NETWORK_FAULTS
 from bot.cogs.sessions.errors import StudioImpossible
+from bot.cogs.sessions.marks import channel_name, is_private_for, marked_person, studio_name, thread_name, thread_person, topic_mark
+from bot.cogs.sessions.threads import ThreadStudios
 from jobs.errors import StoreUnavailable
-from jobs.job import UserId
+from jobs.job import Job, UserId, person
 from jobs.words import say
 
 _log = logging.getLogger(__name__)
@@ -29,12 +30,20 @@ MAKE_TIMEOUT = 20.0
 IN_CATEGORY_MAX = 50
 GUILD_FULL, INVALID_BODY = 30013, 50035
 
-_MARK = re.compile(r"\[darkroom:(\d{1,20})\]")
-
 _NEEDED = {"view_channel": "View Channels", "send_messages": "Send Messages", "attach_files": "Attach Files",
            "read_message_history": "Read Message History", "manage_channels": "Manage Channels"}  # fmt: skip
 _WANTED = (*list(_NEEDED)[:4], "embed_links", "use_application_commands")
 """What person, bot and staff may do there, as far as the bot itself may: it cannot grant what it lacks."""
+
+
+CHANNEL_SHARE = 450
+"""Channels of a guild (it has 500) from which on studios are threads: the rest is for everybody else's channels."""
+
+USED_EVERY = 3600.0
+"""Seconds between two notes of somebody using their studio."""
+
+RENAMES, RENAME_WINDOW = 2, 600.0
+"""Discord takes two changes of a channel's name in ten minutes, and tells nobody beforehand."""
 
 
 class SessionStore(Protocol):
@@ -52,11 +61,47 @@ class SessionStore(Protocol):
         """It is gone."""
         ...
 
+    async def kind(self, user_id: UserId, guild_id: str) -> str | None:
+        """Channel or thread; None when nothing is known."""
+        ...
+
+    async def set_kind(self, user_id: UserId, guild_id: str, kind: str) -> None:
+        """Remember which it is."""
+        ...
+
+    async def about(self, user_id: UserId, guild_id: str) -> Mapping[str, Any] | None:
+        """What the person chose for it; None when nothing is known."""
+        ...
+
+    async def change(self, user_id: UserId, guild_id: str, changes: Mapping[str, Any]) -> None:
+        """Change some of it; None takes a choice back."""
+        ...
+
+    async def used(self, user_id: UserId, guild_id: str) -> None:
+        """Its person came by: it rests no more."""
+        ...
+
+    async def rested(self, user_id: UserId, guild_id: str) -> None:
+        """It rests from now on."""
+        ...
+
+    async def idle(self, guild_id: str, *, seconds: float) -> Sequence[tuple[UserId, str]]:
+        """(person, channel) of studios awake that nobody used for so long."""
+        ...
+
 
 class Studios:
     """The private channels of one guild. Works from the gateway's cache; only making one asks Discord anything."""
 
-    def __init__(self, *, client: discord.Client, guild_id: int, store: SessionStore, staff_role_ids: Collection[int] = ()) -> None:
+    def __init__(
+        self,
+        *,
+        client: discord.Client,
+        guild_id: int,
+        store: SessionStore,
+        staff_role_ids: Collection[int] = (),
+        channel_share: int = CHANNEL_SHARE,
+    ) -> None:
         self._client = client
         self._guild_id = guild_id
         self._store = store
@@ -64,6 +109,10 @@ class Studios:
         self._known: dict[int, int] = {}
         self._locks: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
         self._category_lock = asyncio.Lock()
+        self._threads = ThreadStudios()
+        self._share = channel_share
+        self._used: dict[int, float] = {}
+        self._renamed: dict[int, list[float]] = {}
 
     async def find(self, person_id: int) -> int | None:
         """The person's channel if there is one, without asking Discord. Raises StoreUnavailable."""
@@ -80,11 +129,134 @@ class Studios:
         """The person's channel id. Raises StudioImpossible, StoreUnavailable, and what discord.py raises."""
         lock = self._locks.setdefault(person.id, asyncio.Lock())
         async with lock:  # two commands of one person make one channel
-            return await self.find(person.id) or await self._make(person, locale)
+            found = await self.find(person.id)
+            channel_id = found or await self._make(person, locale)
+            await self._note_use(person.id, channel_id, is_new=found is None)
+            return channel_id
+
+    async def _note_use(self, person_id: int, channel_id: int, *, is_new: bool) -> None:
+        """Once in a while: the ledger need not hear of every request. A studio that rests is brought back."""
+        now = asyncio.get_running_loop().time()
+        channel = self._guild().get_channel(channel_id) if self._is_known() else None
+        rests = isinstance(channel, discord.TextChannel) and is_resting(channel)
+        if not is_new and not rests and now - self._used.get(person_id, float("-inf")) < USED_EVERY:
+            return
+        if rests and isinstance(channel, discord.TextChannel):
+            async with asyncio.timeout(MAKE_TIMEOUT):
+                await channel.edit(category=await self._category(channel.guild, skip=0), reason="its person is back")
+        self._used[person_id] = now
+        await self._store.used(_user(person_id), str(self._guild_id))
+
+    def _is_known(self) -> bool:
+        try:
+            self._guild()
+        except StudioImpossible:
+            return False
+        return True
+
+    async def about(self, person_id: int) -> Mapping[str, Any] | None:
+        """What the person chose for their studio; None where there is none. Raises StoreUnavailable."""
+        if await self.find(person_id) is None:
+            return None
+        return await self._store.about(_user(person_id), str(self._guild_id)) or {}
+
+    async def voice(self, job: Job) -> str | None:
+        """The voice that was chosen for the studio in which a job is answered; None leaves it to its person."""
+        if job.place is None or job.place.guild_id != str(self._guild_id):
+            return None
+        chosen = (await self._store.about(job.user_id, job.place.guild_id) or {}).get("persona")
+        return chosen if isinstance(chosen, str) else None
+
+    async def change(self, person_id: int, **changes: Any) -> None:
+        """Change what was chosen for it."""
+        await self._store.change(_user(person_id), str(self._guild_id), changes)
+
+    async def rest(self, person_id: int, words: str) -> bool:
+        """Say so in the studio and put it aside, with everything in it. False when there is none."""
+        channel_id = await self.find(person_id)
+        if channel_id is None:
+            return False
+        guild = self._guild()
+        async with asyncio.timeout(MAKE_TIMEOUT):
+            await self._client.get_partial_messageable(channel_id, guild_id=guild.id).send(words)
+            channel = guild.get_channel(channel_id) or guild.get_thread(channel_id)
+            if isinstance(channel, discord.TextChannel):
+                await channel.edit(category=await self._category(guild, skip=0, kind="resting_category"), reason="a studio rests")
+            elif isinstance(channel, discord.Thread):
+                await channel.edit(archived=True)
+        self._used.pop(person_id, None)
+        await self._store.rested(_user(person_id), str(self._guild_id))
+        return True
+
+    async def rest_idle(self, *, seconds: float, words: Callable[[UserId], str]) -> int:
+        """Put aside whatever nobody used for so long; how many it were."""
+        count = 0
+        for user_id, _ in await self._store.idle(str(self._guild_id), seconds=seconds):
+            try:
+                count += await self.rest(int(person(user_id)), words(user_id))
+            except (*NETWORK_FAULTS, StudioImpossible) as error:
+                _log.warning("the studio of %s could not be put aside: %s", user_id, error)
+        return count
+
+    async def invite(self, owner: discord.abc.User, friend: discord.Member, *, locale: str | None) -> None:
+        """Let a friend in. Raises StudioImpossible where the bot may not, and what discord.py raises."""
+        channel_id = await self.find_or_make(owner, locale=locale)
+        guild = self._guild()
+        channel = guild.get_channel(channel_id) or guild.get_thread(channel_id)
+        async with asyncio.timeout(MAKE_TIMEOUT):
+            if isinstance(channel, discord.Thread):
+                await self._threads.add(channel, friend.id)
+            elif isinstance(channel, discord.TextChannel):
+                self._check_may_invite(guild)
+                await channel.set_permissions(friend, overwrite=self._granted(guild), reason="invited by its person")
+        guests = (await self._store.about(_user(owner.id), str(self._guild_id)) or {}).get("guests", [])
+        await self.change(owner.id, guests=sorted({*guests, str(friend.id)}))
+
+    async def uninvite(self, owner: discord.abc.User, friend_id: int) -> None:
+        """The friend sees it no more. Harmless when they never did."""
+        channel_id = await self.find(owner.id)
+        if channel_id is None or friend_id == owner.id:
+            raise StudioImpossible("no_studio")
+        guild = self._guild()
+        channel = guild.get_channel(channel_id) or guild.get_thread(channel_id)
+        async with asyncio.timeout(MAKE_TIMEOUT):
+            if isinstance(channel, discord.Thread):
+                await channel.remove_user(discord.Object(friend_id))
+            elif isinstance(channel, discord.TextChannel):
+                self._check_may_invite(guild)
+                await self._client.http.delete_channel_permissions(channel_id, friend_id, reason="uninvited by its person")
+        guests = (await self._store.about(_user(owner.id), str(self._guild_id)) or {}).get("guests", [])
+        await self.change(owner.id, guests=[guest for guest in guests if guest != str(friend_id)])
+
+    def _check_may_invite(self, guild: discord.Guild) -> None:
+        # Overwrites come with the create; changing them later is the one thing here that needs Manage Roles.
+        if not guild.me.guild_permissions.manage_roles:
+            raise StudioImpossible("studio_forbidden", permissions=["Manage Roles"])
+
+    async def rename(self, owner: discord.abc.User, name: str) -> str:
+        """Give it another name; the name it has now. Raises StudioImpossible for a name of nothing, or for a third in ten minutes."""
+        wanted = channel_name(name)
+        channel_id = await self.find(owner.id)
+        if not wanted or channel_id is None:
+            raise StudioImpossible("no_studio" if wanted else "studio_name")
+        now = asyncio.get_running_loop().time()
+        lately = [at for at in self._renamed.get(owner.id, []) if now - at < RENAME_WINDOW]
+        if len(lately) >= RENAMES:  # Discord would let the request hang for up to ten minutes, and a topic change with it
+            raise StudioImpossible("studio_renames", minutes=max(1, round((RENAME_WINDOW - now + lately[0]) / 60)))
+        guild = self._guild()
+        channel = guild.get_channel(channel_id) or guild.get_thread(channel_id)
+        self._renamed[owner.id] = [*lately, now]
+        async with asyncio.timeout(MAKE_TIMEOUT):
+            if isinstance(channel, discord.Thread):  # its mark stays at the end
+                wanted = f"studio-{wanted}-{thread_name(owner).rpartition('-')[2]}"
+                await channel.edit(name=wanted)
+            elif isinstance(channel, discord.TextChannel):
+                await channel.edit(name=wanted, reason="renamed by its person")
+        return wanted
 
     async def channel_gone(self, channel_id: int) -> None:
         """Somebody deleted it, or a post there met nothing. The next request makes a new one."""
-        for person_id in [person for person, channel in self._known.items() if channel == channel_id]:
+        for person_id in [owner for owner, channel in self._known.items() if channel == channel_id]:
             self._known.pop(person_id, None)
             try:
                 await self._store.forget(_user(person_id), str(self._guild_id))
@@ -126,7 +298,10 @@ class Studios:
         except StudioImpossible:
             return True  # nobody can tell yet; the post will
         channel = guild.get_channel(channel_id)
-        return isinstance(channel, discord.TextChannel) and is_private_for(channel, person_id)
+        if isinstance(channel, discord.TextChannel):
+            return is_private_for(channel, person_id)
+        thread = guild.get_thread(channel_id)
+        return thread is not None and thread_person(thread, me=guild.me.id) == person_id
 
     async def _adopt(self, person_id: int) -> int | None:
         """A channel that carries the person's mark: its row was lost, or the answer to its create."""
@@ -134,7 +309,10 @@ class Studios:
             guild = self._guild()
         except StudioImpossible:
             return None
-        return await self._adopt_from(guild.text_channels, person_id)
+        found = await self._adopt_from(guild.text_channels, person_id)
+        if found is None and (found := self._threads.find(guild, person_id)) is not None:
+            await self._keep(person_id, found, kind="thread")
+        return found
 
     async def _adopt_from(self, channels: Sequence[discord.abc.GuildChannel], person_id: int) -> int | None:
         # A mark alone proves nothing, anybody with Manage Channels can write one: it must be private and theirs.
@@ -152,20 +330,33 @@ class Studios:
                 await self._remove_double(double)
         return channel.id
 
-    async def _keep(self, person_id: int, channel_id: int) -> None:
+    async def _keep(self, person_id: int, channel_id: int, *, kind: str = "channel") -> None:
         self._known[person_id] = channel_id
         await self._store.put(_user(person_id), str(self._guild_id), str(channel_id))
+        await self._store.set_kind(_user(person_id), str(self._guild_id), kind)
 
     async def _make(self, person: discord.abc.User, locale: str | None) -> int:
         guild = self._guild()
+        if len(guild.channels) >= self._share:
+            return await self._make_thread(guild, person)
         self._check_permissions(guild)
         try:
             channel = await self._create(guild, person, locale)
         except NETWORK_FAULTS as error:
+            if isinstance(error, discord.HTTPException) and error.code == GUILD_FULL:
+                return await self._make_thread(guild, person)
             if isinstance(error, discord.HTTPException) and error.status < 500:
                 raise _impossible(error) from error
             return await self._after_doubt(guild, person, locale, error)
         return await self._accept(guild, channel, person.id)
+
+    async def _make_thread(self, guild: discord.Guild, person: discord.abc.User) -> int:
+        try:
+            thread_id = await self._threads.make(guild, person)
+        except discord.HTTPException as error:
+            raise _impossible(error) from error
+        await self._keep(person.id, thread_id, kind="thread")
+        return thread_id
 
     async def _after_doubt(self, guild: discord.Guild, person: discord.abc.User, locale: str | None, error: Exception) -> int:
         """The create may have happened: look before creating again, and create again once."""
@@ -187,7 +378,7 @@ class Studios:
 
     async def _create(self, guild: discord.Guild, person: discord.abc.User, locale: str | None) -> discord.TextChannel:
         overwrites = self._overwrites(guild, person)
-        topic = f"{say('studio.topic', locale, name=person.display_name[:60])} [darkroom:{person.id}]"
+        topic = f"{say('studio.topic', locale, name=person.display_name[:60])} {topic_mark(person.id)}"
         for attempt in range(3):
             category = await self._category(guild, skip=attempt)
             try:
@@ -200,10 +391,10 @@ class Studios:
                     raise
         raise StudioImpossible("guild_full")
 
-    async def _category(self, guild: discord.Guild, *, skip: int) -> discord.CategoryChannel:
+    async def _category(self, guild: discord.Guild, *, skip: int, kind: str = "category") -> discord.CategoryChannel:
         """The first studio category with room, made if there is none; ``skip`` of them proved to be full after all."""
         async with self._category_lock:
-            name = say("studio.category", None)
+            name = say(f"studio.{kind}", None)
             oldest_last = sorted(guild.categories, key=lambda category: category.id, reverse=True)
             named = {category.name: category for category in oldest_last}
             for number in range(1, 12):
@@ -248,8 +439,7 @@ class Studios:
     def _overwrites(
         self, guild: discord.Guild, person: discord.abc.User
     ) -> dict[discord.Role | discord.Member | discord.Object, discord.PermissionOverwrite]:
-        mine = guild.me.guild_permissions
-        granted = discord.PermissionOverwrite(**{name: True for name in _WANTED if getattr(mine, name)})
+        granted = self._granted(guild)
         overwrites: dict[discord.Role | discord.Member | discord.Object, discord.PermissionOverwrite] = {
             guild.default_role: discord.PermissionOverwrite(view_channel=False),
             guild.me: granted,
@@ -260,6 +450,11 @@ class Studios:
             if role is not None:
                 overwrites[role] = granted
         return overwrites
+
+    @staticmethod
+    def _granted(guild: discord.Guild) -> discord.PermissionOverwrite:
+        mine = guild.me.guild_permissions
+        return discord.PermissionOverwrite(**{name: True for name in _WANTED if getattr(mine, name)})
 
     def _check_permissions(self, guild: discord.Guild) -> None:
         mine = guild.me.guild_permissions
@@ -282,23 +477,9 @@ def _user(person_id: int) -> UserId:
     return UserId(f"discord:{person_id}")
 
 
-def marked_person(channel: discord.TextChannel) -> int | None:
-    """Whose mark the topic carries: the last one, since the person's name comes before it."""
-    marks = _MARK.findall(channel.topic or "")
-    return int(marks[-1]) if marks else None
-
-
-def is_private_for(channel: discord.TextChannel, person_id: int) -> bool:
-    """Whether @everyone, as a role, may not view it, and the person, as a member, may."""
-    everyone = channel.overwrites_for(channel.guild.default_role)
-    own = channel.overwrites_for(discord.Object(person_id, type=discord.Member))  # pyright: ignore[reportArgumentType]  matched by id and kind
-    return everyone.view_channel is False and own.view_channel is True
-
-
-def studio_name(person: discord.abc.User) -> str:
-    """``studio-`` and the person's name, as Discord takes channel names: lower case, no blanks, at most 100."""
-    slug = re.sub(r"[\W_]+", "-", person.display_name.lower()).strip("-")[:60]
-    return f"studio-{slug or person.id}"
+def is_resting(channel: discord.TextChannel) -> bool:
+    """Whether it was put aside."""
+    return channel.category is not None and channel.category.name.startswith(say("studio.resting_category", None))
 
 
 def _category_is_full(error: discord.HTTPException) -> bool:

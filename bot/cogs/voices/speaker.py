@@ -1,6 +1,6 @@
 """Says the right line for a job: in its person's chosen voice and language, at the right turn."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 from bot.cogs.members import Members
 from bot.cogs.photos.text import shown
@@ -10,14 +10,20 @@ from jobs.errors import StoreUnavailable
 from jobs.job import Job
 
 
+Voice = Callable[[Job], Awaitable[str | None]]
+
+
 class Speaker:
     """Turns come from the ledger, so that the same job says the same line in every process, and no line comes twice in a row."""
 
-    def __init__(self, *, members: Members, choices: Choices, personas: Mapping[str, Persona], usual: str = PLAIN) -> None:
+    def __init__(
+        self, *, members: Members, choices: Choices, personas: Mapping[str, Persona], usual: str = PLAIN, of_studio: Voice | None = None
+    ) -> None:
         self._members = members
         self._choices = choices
         self._personas = personas
         self._usual = usual
+        self._of_studio = of_studio
 
     @property
     def personas(self) -> Mapping[str, Persona]:
@@ -26,15 +32,19 @@ class Speaker:
 
     async def line(self, job: Job, occasion: Occasion) -> str | None:
         """What the persona says; None where the house's own sentence is to be said."""
-        choices = await self._choices.of(job.user_id)
-        persona = self._personas.get(choices.persona or self._usual)
-        if persona is None:
-            return None
         ending = "failed" if occasion == "failed" else "done"
         try:
+            persona = self._personas.get(await self._chosen(job))
+            if persona is None:
+                return None
             asked, ended = await self._members.turn_of(job.user_id, job.id, ending)
         except StoreUnavailable:
             return None
         turn = asked if occasion == "waiting" else ended
         # An operator's line is text like any other: it pings nobody and formats nothing.
         return shown(persona.line(occasion, job.place.locale if job.place else None, turn=turn, salt=job.user_id), limit=200)
+
+    async def _chosen(self, job: Job) -> str:
+        """The studio's own voice, else the person's, else the house's."""
+        of_studio = await self._of_studio(job) if self._of_studio else None
+        return of_studio or (await self._choices.of(job.user_id)).persona or self._usual
