@@ -140,6 +140,11 @@ class ComfyWorker:
         if done := sorted(member.prompts - needed):
             await self._bench.client.forget(done)
 
+    def prompts_of(self, key: RunKey) -> tuple[str, ...]:
+        """The ids under which a run stands on the server, as far as this driver knows: for operators and measurements."""
+        member = self._members.get(key)
+        return tuple(sorted(member.prompts)) if member is not None else ()
+
     async def _probe(self) -> None:
         before = self._bench.abilities
         self._bench.abilities = await read_abilities(self._bench.client, self._flows)
