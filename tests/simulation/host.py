@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -18,6 +19,7 @@ from bot.cogs.photos.memory import CardMemory
 from bot.poster import Poster
 from database.engine import Database, engines
 from database.fleet_memory import FleetMemory
+from database.host_leases import HostLeases
 from database.job_store import SqlJobStore
 from database.outbox import SqlOutbox
 from database.picture_store import FilePictureStore
@@ -25,6 +27,7 @@ from database.url import read_url
 from jobs.carrier import Carrier, Policy
 from jobs.desk import Desk
 from jobs.dispatcher import Dispatcher
+from jobs.errors import StoreUnavailable
 from jobs.estimate import Estimator
 from jobs.feed import Feed
 from jobs.job import Job, JobId, Place
@@ -129,13 +132,14 @@ class SimHost:
         world, loop = self.world, self.world.loop
         clock, feed, estimator = SimClock(loop, self.skew), Feed(), Estimator()
         database = Database(*_fresh_engines(self.seat))
-        store = cast(SqlJobStore, WatchedStore(SqlJobStore(database, owner=f"host-{self.number}"), loop, world.writes))
+        store = cast(SqlJobStore, WatchedStore(SqlJobStore(database, owner=self.owner), loop, world.writes))
         outbox, pictures = SqlOutbox(database), FilePictureStore(world.folder / "pictures")
         carrier = Carrier(
             store=store, pictures=pictures, inspector=PictureInspector(), sink=feed, estimator=estimator, clock=clock, policy=POLICY,
             jitter=world.rng.random,
         )  # fmt: skip
-        self.dispatcher = Dispatcher(store=store, carrier=carrier, sink=feed, clock=clock, policy=POLICY)
+        self.dispatcher = Dispatcher(store=store, carrier=carrier, sink=feed, clock=clock, policy=POLICY, estimator=estimator)
+        self.leases = HostLeases(database, owner=self.owner)
         shipped = {name: offer(name) for worker in world.workers for name in worker.models}
         self.pool = Pool(
             workers=[Line(worker, self.number, loop, world.rng) for worker in world.workers],
@@ -158,13 +162,26 @@ class SimHost:
         try:
             async with asyncio.TaskGroup() as group:
                 pool = group.create_task(self.pool.run(), name="pool")
+                lives = group.create_task(self._live(), name="host lease")
                 poster = group.create_task(self.poster.run(self.stop), name="poster")
                 await asyncio.wait([poster])
                 pool.cancel()
+                lives.cancel()
         except BaseException as error:  # noqa: BLE001  the judge asks why the process ended
             self.crashed = error
         finally:
             self.ended = True
+
+    @property
+    def owner(self) -> str:
+        """The name under which it leases: a restarted host has that of its former self, which is surely gone."""
+        return f"seat-{self.seat}"
+
+    async def _live(self) -> None:
+        while True:
+            with suppress(StoreUnavailable):
+                await self.leases.live(seconds=POLICY.lease)
+            await asyncio.sleep(POLICY.renew_every)
 
     async def ask(self, work: Callable[[], Awaitable[Any]]) -> Any:
         """Do something in this process, for somebody outside who hears nothing more when it dies (ConnectionResetError)."""
