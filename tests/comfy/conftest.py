@@ -21,7 +21,7 @@ from workers.drivers.comfy.worker import ComfyWorker
 
 QUICK = Patience(
     connect=1, answer=1.5, probe=1.5, probe_every=30, transfer=2, gather=0.1, socket=0.3, poll=0.15, poll_talking=0.3, poll_ending=0.01,
-    doubt=(0.02, 0.02, 0.02), missing=0.03, first_step=1.5, between_steps=1.5, tell=0.2,
+    doubt=(0.02, 0.02, 0.02), missing=0.03, outage=1.0, first_step=1.5, between_steps=1.5, tell=0.2,
 )  # fmt: skip
 FLOWS = read_catalog().comfy
 MODEL = "sd15"

@@ -103,6 +103,36 @@ async def test_a_prompt_that_its_server_forgot_is_lost_and_never_called_done(pai
     assert is_own(again, await pair.follow(again))
 
 
+@pytest.mark.parametrize("mood", ["reset", "html_502", "garbage"])
+async def test_a_blink_of_the_network_costs_nobody_their_picture(pair, mood):
+    pair.server.gate.clear()
+    run = run_of("a")
+    async with asyncio.TaskGroup() as tasks:
+        following = tasks.create_task(pair.follow(run))
+        await until(lambda: pair.server.running is not None)
+        pair.server.moods = {mood, "deaf"}
+        await asyncio.sleep(0.5)
+        pair.server.moods = set()
+        pair.server.gate.set()
+    assert is_own(run, following.result())
+    assert set(pair.server.ran.values()) == {1}
+
+
+async def test_a_server_that_stays_away_is_given_up(pair):
+    pair.server.gate.clear()
+    async with asyncio.TaskGroup() as tasks:
+        following = tasks.create_task(asyncio.wait_for(_refused(pair, run_of("a")), 10))
+        await until(lambda: pair.server.running is not None)
+        pair.server.moods = {"reset"}
+    assert following.result()
+
+
+async def _refused(pair, run) -> bool:
+    with pytest.raises(WorkerUnreachable):
+        await pair.follow(run)
+    return True
+
+
 async def test_a_server_that_answers_but_never_moves_is_found_out(pair):
     pair.server.moods = {"zombie"}
     with pytest.raises(WorkerUnreachable, match="does not move"):

@@ -9,7 +9,7 @@ prompts: ``die`` (kill -9 in the middle, back with an empty memory) · ``restart
 ``extra`` (one result more) · ``missing`` (one less) · ``traversal`` (a result named ../../etc/passwd) · ``gone`` (listed file is 404) ·
 ``truncated`` · ``huge`` (endless file) · ``wrong_size`` · ``interrupted`` (by somebody else) · ``stubborn`` (ignores cancel until it ends)
 moods: ``html`` · ``html_502`` · ``401`` · ``redirect`` · ``garbage`` · ``zombie`` (accepts, never runs) · ``deaf`` (sockets open, say nothing) ·
-``no_socket`` · ``old_ids`` · ``no_jobs`` (before v0.6) · ``slow_history`` · ``bomb`` (a JSON answer without end) · ``noise`` (garbage frames,
+``no_socket`` · ``reset`` (every connection) · ``old_ids`` · ``no_jobs`` (before v0.6) · ``slow_history`` · ``bomb`` (a JSON answer without end) · ``noise`` (garbage frames,
 other clients' events)
 """
 
@@ -123,6 +123,9 @@ class FakeComfy:
         self.seen_headers.append(dict(request.headers))
         if self.key is not None and request.headers.get("Authorization") != self.key:
             return web.Response(status=401, text="<html>who are you</html>", content_type="text/html")
+        if "reset" in self.moods:
+            request.transport.abort()
+            return web.Response()
         if "html" in self.moods:
             return web.Response(text="<html>You are about to visit</html>", content_type="text/html")
         if "html_502" in self.moods:
@@ -322,7 +325,7 @@ class FakeComfy:
         messages.append([kind, told])
         done = kind == "execution_success"
         entry = {
-            "prompt": self._item(prompt), "outputs": outputs, "meta": {}, "job": "completed" if done else "cancelled" if "interrupted" in kind else "failed",
+            "prompt": self._item(prompt), "outputs": outputs, "meta": {"last_step": prompt.get("last_step")}, "job": "completed" if done else "cancelled" if "interrupted" in kind else "failed",
             "status": {"status_str": "success" if done else "error", "completed": done, "messages": messages},
         }  # fmt: skip
         await self._end(prompt, entry, kind, told, fault)
@@ -353,6 +356,7 @@ class FakeComfy:
         self._send(prompt, "executing", {"node": node, "display_node": node, "prompt_id": prompt["id"]})
         for step in range(1, steps + 1):
             await asyncio.sleep(self.step_seconds)
+            prompt["last_step"] = time.time()
             self._send(prompt, "progress", {"value": step, "max": steps, "prompt_id": prompt["id"], "node": node})
             self._previews(prompt, meanings)
             if step == 1:

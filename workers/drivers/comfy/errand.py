@@ -188,7 +188,8 @@ class Errand:
     async def _fetch(self, member: Member, row: Row, file: File) -> None:
         """Three tries; a picture that stays away costs its own run alone."""
         fault: WorkerFault | None = None
-        for attempt in range(3):
+        for pause in (0.0, *self._bench.patience.doubt[:2]):
+            await asyncio.sleep(pause)
             try:
                 data = await self._bench.client.view(filename=file.filename, subfolder=file.subfolder, kind=file.type)
             except BadPicture as bad:
@@ -196,7 +197,6 @@ class Errand:
                 return
             except WorkerUnreachable as error:
                 fault = error
-                await asyncio.sleep(self._bench.patience.poll_ending * 2**attempt)
             else:
                 member.keep(row, data)
                 return

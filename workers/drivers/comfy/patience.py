@@ -27,6 +27,8 @@ class Patience:
     """Between looks once its end was told: history may come milliseconds later."""
     doubt: tuple[float, ...] = (0.3, 1.0, 2.0)
     """Before each look for a prompt whose posting was never answered."""
+    outage: float = 30
+    """Of looks at a prompt that fail, before its server counts as gone: one slow answer or a blink of the network does not."""
     missing: float = 1
     """Between the two looks that make a prompt lost."""
     first_step: float = 600

@@ -66,6 +66,7 @@ class Prompt:
         self._last_look = 0.0
         self._missing = 0
         self._endings = 0
+        self._failing_since = 0.0
 
     async def post(self, graph: Mapping[str, Any], *, previews: str) -> None:
         """Queue the graph. Raises Refused for one that this server cannot take, WorkerUnreachable."""
@@ -107,7 +108,7 @@ class Prompt:
                 if await self._waited():
                     tell(self.life)
                     told = time.monotonic()
-                if (outcome := await self._looked()) is not None:
+                if (outcome := await self._looked_patiently()) is not None:
                     return outcome
                 self._check_bounds()
                 if time.monotonic() - told > self._patience.tell:
@@ -119,7 +120,7 @@ class Prompt:
     async def _waited(self) -> bool:
         """Until something was heard or the next look is due; whether something was heard."""
         if self.life.ending:
-            await asyncio.sleep(self._patience.poll_ending)
+            await asyncio.sleep(self._patience.poll if self._failing_since else self._patience.poll_ending)
             return False
         talks = time.monotonic() - self.life.heard_at < self._patience.poll
         due = self._last_look + (self._patience.poll_talking if talks else self._patience.poll) - time.monotonic()
@@ -130,6 +131,20 @@ class Prompt:
             return False
         self.life.changed.clear()
         return True
+
+    async def _looked_patiently(self) -> Outcome | None:
+        """A look that fails is made again until it has failed for too long: the prompt may go on all the while."""
+        try:
+            outcome = await self._looked()
+        except WorkerUnreachable:
+            now = time.monotonic()
+            self._failing_since = self._failing_since or now
+            if now - self._failing_since > self._patience.outage:
+                raise
+            self._last_look = now
+            return None
+        self._failing_since = 0.0
+        return outcome
 
     async def _looked(self) -> Outcome | None:
         """Ask the server where it stands, if that is due."""
