@@ -204,6 +204,7 @@ class Carrier:
         """Act on one event; whether it was the last."""
         match event:
             case RunAccepted():
+                self._check_order(run, event)
                 await self._accepted(run)
                 return False
             case RunProgressed():
@@ -221,6 +222,11 @@ class Carrier:
                 run.ending = True
                 await self._failed(run, event, tally)
         return True
+
+    def _check_order(self, run: UnderWay, event: RunAccepted) -> None:
+        """A key alone does not make a run ours: after a restart its worker may mix runs up, and a picture has one owner."""
+        if event.params_hash not in (None, run.job.order.params_hash):
+            raise WorkerUnreachable("worker_unreachable", reason="it runs another order under this key")
 
     async def _accepted(self, run: UnderWay) -> None:
         job = await self._patiently(partial(self._store.accept, run.key))

@@ -58,6 +58,8 @@ class RunAccepted:
     """The worker has it; the job may become running."""
 
     key: RunKey
+    params_hash: str | None = None
+    """Of the order that it runs under this key, where the worker tells."""
 
 
 @dataclass(frozen=True, kw_only=True)

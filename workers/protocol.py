@@ -338,6 +338,8 @@ class Accepted(Message):
     key: str
     state: RunState
     total_steps: int
+    params_hash: str | None = None
+    """Of the order that runs under this key: who attaches to it after a restart sees whether it is theirs."""
 
 
 class Progressed(Message):

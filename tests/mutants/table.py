@@ -23,6 +23,7 @@ class Mutant:
     kills: int = 0
     step: float = 1.0
     cancels: bool = False
+    same_seed: float = 0.3
     latency: float = 0.002
     spoil: str = ""
     """A constraint that has to go as well, since the database refuses what the defect does."""
@@ -36,7 +37,7 @@ class Mutant:
         models = ("alpha", "beta")[: rng.choice((1, 2))]
         how: dict[str, Any] = {"models": models, "max_batch": rng.choice((2, 4)), "step": self.step}
         plan = Plan(seats=self.seats, people=3, wishes=9, models=models, workers=[dict(how), dict(how)], loses=0.0, spoil=self.spoil)
-        plan.latency = self.latency
+        plan.latency, plan.same_seed = self.latency, self.same_seed
         plan.cancels = 0.9 if self.cancels else 0.1
         if self.troubles:
             plan.troubles = [(rng.uniform(0, 60), rng.choice(self.troubles), {}) for _ in range(8)]
@@ -69,6 +70,10 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(defect=defects.no_janitor, found_by=("I16", "i1_every_acknowledged_wish_ended_once"), troubles=("host_is_killed", "worker_dies")),
     Mutant(
         defect=defects.leases_are_never_renewed, found_by=("i1_without_faults_everybody_gets_their_picture",), step=5.0, seats=1
+    ),
+    Mutant(
+        defect=defects.adoption_without_hash_check, found_by=("i3_pictures_go_to_their_owners",),
+        troubles=("worker_mixes_runs_up", "host_is_killed", "host_dies_at_a_commit"), step=2.0, seats=1, same_seed=1.0,
     ),
     Mutant(defect=defects.pictures_are_not_looked_at, found_by=("i3_pictures_go_to_their_owners",), troubles=("worker_misbehaves",)),
     Mutant(defect=defects.no_nonce, found_by=I3[:1], troubles=DOUBTS, step=0.3),

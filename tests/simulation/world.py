@@ -23,6 +23,9 @@ from tests.simulation.host import SimHost, Surroundings, Write
 from tests.simulation.loop import SimLoop
 from tests.simulation.sqlite import EPOCH, SimDatabase
 
+SAME_SEED = 7
+"""Chosen by several people at once: then nothing but the order tells their pictures apart."""
+
 PEACE_LIMIT = 1500.0
 """Virtual seconds after the last fault in which everything must have drained."""
 
@@ -56,6 +59,7 @@ class Plan:
     """(seat, callbacks until it dies)."""
     cancels: float = 0.25
     """How many of the wishes are cancelled later."""
+    same_seed: float = 0.3
     latency: float = 0.002
     """Seconds a statement may take to reach the database."""
     spoil: str = ""
@@ -198,7 +202,10 @@ class World:
             await asyncio.sleep(self.rng.expovariate(1 / 12) if self.rng.random() < 0.7 else 0.0)
             wish = Wish(number, f"wish {len(self.wishes)} of person {number}", f"key-{len(self.wishes)}-{number}", self.loop.time())
             self.wishes.append(wish)
-            request = Request(prompt=wish.prompt, model=self.rng.choice(self.plan.models), steps=self.rng.choice((4, 10, 20)))
+            request = Request(
+                prompt=wish.prompt, model=self.rng.choice(self.plan.models), steps=self.rng.choice((4, 10, 20)),
+                seed=SAME_SEED if self.rng.random() < self.plan.same_seed else None,
+            )  # fmt: skip
             job = await self._insist(wish, request, user, place)
             if job is not None and self.rng.random() < self.plan.cancels:
                 self.loop.create_task(self._cancel(wish, job, user))
@@ -297,6 +304,7 @@ class World:
         database.away_until = database.full_until = database.lost_answers = database.busy = 0.0
         for worker in self.workers:
             worker.faults.clear()
+            worker.confused = False
             worker.loses = 0.0
             worker.cut_off.clear()
             worker.oom_above = None
@@ -362,6 +370,10 @@ def a_wish_always_fails(world: World) -> None:
         doomed = world.rng.choice(world.wishes).prompt
         for worker in world.workers:
             worker.doomed.add(doomed)
+
+
+def worker_mixes_runs_up(world: World) -> None:
+    _worker(world).confused = True
 
 
 def worker_is_small(world: World) -> None:
@@ -485,7 +497,7 @@ def discord_limits(world: World) -> None:
 TROUBLES: dict[str, Callable[[World], None]] = {
     trouble.__name__: trouble
     for trouble in (
-        worker_dies, worker_is_cut_off, worker_misbehaves, a_wish_always_fails, worker_is_small, a_wish_is_poison, host_stops_for_a_while, host_is_killed,
+        worker_dies, worker_is_cut_off, worker_misbehaves, worker_mixes_runs_up, a_wish_always_fails, worker_is_small, a_wish_is_poison, host_stops_for_a_while, host_is_killed,
         nobody_is_there_for_long, host_drains, host_dies_at_a_commit, host_dies_after_a_finish, database_is_away, database_is_full, commits_lose_their_answers, database_is_busy,
         discord_is_down, discord_forbids, discord_loses_answers, discord_hangs, discord_hangs_for_long,
         discord_errs, discord_limits,

@@ -331,7 +331,7 @@ def _event(key: RunKey, line: bytes) -> Any:
         raise WorkerUnreachable("worker_unreachable", reason=f"not an event: {line[:60]!r}") from error
     match told:
         case protocol.Accepted():
-            return RunAccepted(key=key)
+            return RunAccepted(key=key, params_hash=told.params_hash)
         case protocol.Progressed():
             return RunProgressed(key=key, step=told.step, total_steps=told.total_steps, preview=_preview(told.preview_b64))
         case protocol.Finished():

@@ -88,7 +88,13 @@ class Entry:
 
     def accepted(self) -> Accepted:
         """The first line of a stream."""
-        return Accepted(sequence=self.sequence, key=str(self.key), state=self.state, total_steps=self.order.steps)
+        return Accepted(
+            sequence=self.sequence,
+            key=str(self.key),
+            state=self.state,
+            total_steps=self.order.steps,
+            params_hash=self.order.params_hash,
+        )
 
     def progressed(self, *, preview_after: int) -> Progressed | None:
         """The newest progress, with a preview where there is one newer than `preview_after`."""
