@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -35,6 +35,8 @@ class ModelSource:
     single_file: bool
     #: Whether the file holds the denoiser alone, and all else is in `config_folder`.
     needs_rest: bool = False
+    #: Motion modules beside a model of still pictures, which then makes clips as well.
+    motion: Path | None = None
     shape: ModelShape
     card: ModelCard
     #: How wide the text is that its denoiser reads; LoRAs that read it must agree. None where its configuration says nothing.
@@ -60,6 +62,7 @@ class Builtin:
 
     path: Path
     card: ModelCard = field(default_factory=ModelCard)
+    motion: Path | None = None
 
 
 def discover(folder: Path | None, builtin: Mapping[str, Builtin]) -> Catalog:
@@ -71,7 +74,7 @@ def discover(folder: Path | None, builtin: Mapping[str, Builtin]) -> Catalog:
     ordered = sorted([*builtin.items(), *candidates], key=lambda found: not found[1].path.is_dir())
     for name, found in ordered:
         try:
-            models[name] = _read(name, found.path, found.card, models)
+            models[name] = _with_motion(_read(name, found.path, found.card, models), found.motion)
         except ModelUnreadable as error:
             refused[name] = str(error)
     return Catalog(models=MappingProxyType(models), refused=MappingProxyType(refused))
@@ -115,6 +118,17 @@ def _read_folder(name: str, path: Path, card: ModelCard) -> ModelSource:
         card=read_card(path / "darkroom.json", default=card),
         text_width=_text_width(path, facts),
     )
+
+
+def _with_motion(source: ModelSource, motion: Path | None) -> ModelSource:
+    """Add the clips that motion modules make: those given, or a folder ``motion_adapter`` in the model's own."""
+    motion = motion or source.path / "motion_adapter"
+    if source.family != "sd15" or source.single_file or "text_to_image" not in source.shape.kinds:
+        return source
+    if not (motion / "config.json").is_file():
+        return source
+    shape = model_folder.with_motion(source.shape, motion)
+    return replace(source, motion=motion, shape=shape)
 
 
 def _read_single_file(name: str, path: Path, card: ModelCard, others: Mapping[str, ModelSource]) -> ModelSource:

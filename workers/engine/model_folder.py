@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ _JSON_BYTES_MAX = 1024 * 1024
 _SIDE_LIMIT = 4096
 #: What the published motion modules were trained for.
 _FRAMES = 16
+_FRAMES_MAX = 256
 
 
 def check(folder: Path) -> FamilyFacts:
@@ -175,6 +177,17 @@ def _frames_max(folder: Path, denoiser: Mapping[str, Any]) -> int:
     if "motion_max_seq_length" in denoiser:
         return int(denoiser["motion_max_seq_length"])
     return int(read_json(folder / "motion_adapter" / "config.json")["motion_max_seq_length"])
+
+
+def with_motion(shape: ModelShape, motion: Path) -> ModelShape:
+    """A model of still pictures that has motion modules beside it. Raises ModelUnreadable."""
+    settings = read_json(motion / "config.json")
+    longest = settings.get("motion_max_seq_length")
+    if settings.get("_class_name") != "MotionAdapter" or not isinstance(longest, int) or not 1 <= longest <= _FRAMES_MAX:
+        raise ModelUnreadable(f"{motion.name}/config.json describes no motion adapter.")
+    for path in sorted(motion.glob("*.safetensors")):
+        weights_file.read_header(path)
+    return replace(shape, kinds=(*shape.kinds, "animate"), default_frames=min(_FRAMES, longest), frames_max=longest)
 
 
 def read_json(path: Path) -> dict[str, Any]:

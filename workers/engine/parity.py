@@ -19,7 +19,7 @@ from PIL import Image
 from workers.engine.catalog import ModelSource
 from workers.engine.errors import RunFailure
 from workers.engine.families.base import Family
-from workers.engine.run import LoraUse, RunSpec
+from workers.engine.run import LoraUse, RunKind, RunSpec
 
 _log = logging.getLogger(__name__)
 
@@ -76,17 +76,19 @@ def guard(family: Family, source: ModelSource, *, precision: str) -> None:
 
     A check that cannot be made (memory ran out, say) is no verdict against the model: the canary looks at its first pass.
     """
+    kinds: tuple[RunKind, ...] = ("animate",) if source.motion is not None else ()
     try:
-        family.alone = check(family, smallest(source), precision=precision)
+        for kind in (source.shape.kinds[0], *kinds):
+            family.alone = family.alone or check(family, smallest(source, kind), precision=precision)
     except Exception as error:  # noqa: BLE001 - whatever it is, the model's first run will meet it and be told
         _log.warning("The parity of the model %s could not be checked: %s", source.name, type(error).__name__)
 
 
-def smallest(source: ModelSource) -> RunSpec:
-    """The cheapest request that a model takes."""
+def smallest(source: ModelSource, kind: RunKind | None = None) -> RunSpec:
+    """The cheapest request of a kind that a model takes."""
     shape = source.shape
     side = max(shape.side_min, shape.size_multiple)
-    kind = shape.kinds[0]
+    kind = kind or shape.kinds[0]
     given = _grey(side) if kind in ("inpaint", "image_to_image", "edit", "upscale") else None
     return RunSpec(
         model=source.name,
@@ -100,7 +102,7 @@ def smallest(source: ModelSource) -> RunSpec:
         image=given,
         mask=given if kind == "inpaint" else None,
         strength=1.0 if given is not None else None,
-        frames=min(4, shape.frames_max) or None,
+        frames=min(4, shape.frames_max) if kind == "animate" else None,
     )
 
 

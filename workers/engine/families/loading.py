@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import torch
 
@@ -39,8 +40,38 @@ def load(
     (place or to_device)(parts, device)
     check_cells(source, parts["vae"], device)
     family = build(source, parts, device)
+    if source.motion is not None:
+        family = with_motion(source, source.motion, family, parts, device, place or to_device)
     parity.guard(family, source, precision=str(dtype).removeprefix("torch."))
     return family
+
+
+def with_motion(
+    source: ModelSource,
+    motion: Path,
+    stills: Any,
+    parts: Mapping[str, Any],
+    device: torch.device,
+    place: Callable[[dict[str, Any], torch.device], None],
+) -> Family:
+    """The same model with a second UNet that moves. Raises ModelUnreadable."""
+    from diffusers.models.unets.unet_motion_model import MotionAdapter
+
+    from workers.engine.families.animatediff import AnimateDiff
+    from workers.engine.families.stills_and_clips import StillsAndClips, moving_unet
+
+    unet = parts["unet"]
+    try:
+        adapter = MotionAdapter.from_pretrained(str(motion), dtype=unet.dtype, use_safetensors=True, local_files_only=True)
+        moving = {"unet": moving_unet(unet, adapter).eval().requires_grad_(False)}
+    except (*_UNFIT, RuntimeError) as error:
+        raise ModelUnreadable(f"The motion modules of the model {source.name} do not fit it: {str(error)[:300]}") from error
+    if any(weight.device.type != device.type for weight in moving["unet"].parameters()):
+        # The plain UNet comes and goes; the moving one then needs weights of its own to do so.
+        place(moving, device)
+    clips = AnimateDiff(parts={**parts, **moving}, pixels_per_cell=source.shape.pixels_per_cell, device=device)
+    # Its attributes are properties over two members, which a protocol of plain attributes does not foresee.
+    return cast("Family", StillsAndClips(stills=stills, clips=clips))
 
 
 def parts_of(source: ModelSource, dtype: torch.dtype) -> dict[str, Any]:
