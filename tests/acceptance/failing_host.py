@@ -119,8 +119,15 @@ def _watch_commits(point: Failpoint) -> None:
 
     async def once_watched(self: Any, on: Any, work: Any) -> Any:
         done: list[str] = []
-        COMMITTING.set(done)
-        result = await once(self, on, work)
+
+        async def inside(tx: Any) -> Any:
+            token = COMMITTING.set(done)  # here, since the transaction may run on a thread of its own
+            try:
+                return await work(tx)
+            finally:
+                COMMITTING.reset(token)
+
+        result = await once(self, on, inside)
         for name in done:
             point.pass_by(f"after_commit:{name}")
         return result

@@ -45,7 +45,6 @@ class Mutant:
         return plan
 
 
-ZOMBIES = ("host_stops_for_a_while", "worker_is_cut_off", "host_is_killed")
 DOUBTS = ("discord_loses_answers", "discord_hangs", "discord_errs", "host_dies_at_a_commit")
 DEATHS = ("host_dies_at_a_commit", "host_is_killed", "commits_lose_their_answers")
 AFTER = ("host_dies_after_a_finish",)
@@ -54,7 +53,7 @@ NO_SLOTS = "DROP INDEX uq_job_user_id_slot;"
 I3 = ("i3_one_message_for_each_delivery", "i3_whatever_ended_was_told")
 
 MUTANTS: tuple[Mutant, ...] = (
-    Mutant(defect=defects.no_fence, found_by=("i4_no_write_under_an_old_epoch", "i6_history_is_legal"), troubles=ZOMBIES, step=3.0),
+    Mutant(defect=defects.no_fence, found_by=("i4_no_write_under_an_old_epoch", "i6_history_is_legal"), troubles=("host_stops_for_a_while",), step=2.0),
     Mutant(defect=defects.no_idempotency_key, found_by=("i5_one_job_for_each_key",), troubles=DEATHS),
     Mutant(
         defect=defects.acknowledged_before_the_commit,
