@@ -77,6 +77,8 @@ class Pool:
         self._clock = clock
         self._offers: dict[str, ModelOffer] = dict(shipped)
         self._default_model = default_model
+        self._had: set[str] = set()
+        """Models that some worker had, now or as far back as the memory goes."""
         self._memory = memory
         self._max_batch = max_batch
         self._poll = poll
@@ -116,8 +118,11 @@ class Pool:
 
     @property
     def default_model(self) -> str:
-        """The model of a request that names none."""
-        return self._default_model
+        """The model of a request that names none: the flow's own, or where no worker ever had it, the first that draws from words."""
+        if self._default_model in self._had:
+            return self._default_model
+        drawing = (offer.name for report in self.online() for offer in report.models if "text_to_image" in offer.kinds)
+        return next(drawing, self._default_model)
 
     # ---- its loops -------------------------------------------------------------------------------------------------
 
@@ -126,6 +131,7 @@ class Pool:
         with suppress(StoreUnavailable):
             for offers in (await self._memory.recall()).values():
                 self._offers.update({offer.name: offer for offer in offers})
+                self._had.update(offer.name for offer in offers)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._dispatcher.keep_leases(), name="leases")
             group.create_task(self._dispatcher.expire(), name="janitor")
@@ -180,6 +186,7 @@ class Pool:
         if same and self._clock.monotonic() - member.remembered_at < _REMEMBER_EVERY:
             return
         self._offers.update({offer.name: offer for offer in report.models})
+        self._had.update(offer.name for offer in report.models)
         with suppress(StoreUnavailable):
             await self._memory.remember(member.worker.name, report.models, [lora.name for lora in report.loras])
             member.remembered_at = self._clock.monotonic()

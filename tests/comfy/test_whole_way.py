@@ -92,6 +92,13 @@ async def test_six_people_share_passes_and_each_gets_their_own_picture(servers, 
         assert (await home.ended(jobs[0])).making.shared_with == 5
 
 
+async def test_a_house_without_the_shipped_model_draws_with_what_it_has(servers, tmp_path):
+    server = await servers(files={"unet_name": [], "model_name": []})
+    async with house(tmp_path, server.url) as home:
+        job = await home.ended(await home.ask("a", model=None))
+    assert (job.state, job.order.model) == (JobState.DONE, "sd15")
+
+
 async def test_a_server_killed_in_the_middle_costs_nobody_a_try(servers, tmp_path):
     server = await servers()
     server.faults = ["die"]
