@@ -113,6 +113,10 @@ class FakeBackend:
         self.families: dict[str, FakeFamily] = {}
         self.loads: list[str] = []
         self.released = 0
+        self.full: set[str] = set()
+        """Models that do not fit beside others."""
+        self.measured: int | None = None
+        """Rows that a pass may have by the plan."""
         self._permits = threading.Semaphore(0)
 
     def permit(self, passes: int) -> None:
@@ -142,6 +146,12 @@ class FakeBackend:
         family = FakeFamily(name=source.name, backend=self)
         self.families[source.name] = family
         return family
+
+    def has_room(self, source: ModelSource) -> bool:
+        return source.name not in self.full
+
+    def rows_that_fit(self, spec: RunSpec) -> int | None:
+        return self.measured
 
     def is_out_of_memory(self, error: BaseException) -> bool:
         return isinstance(error, MemoryError)

@@ -37,6 +37,33 @@ class Device:
         elif self.kind == "mps":
             torch.mps.empty_cache()
 
+    def dtype_for(self, half: str) -> torch.dtype:
+        """What a model computes in here, whose makers published it in the precision `half`."""
+        return self.dtype if self.kind == "cpu" else getattr(torch, half)
+
+    def wait(self) -> None:
+        """Until all that was begun is done: GPUs compute while the program goes on."""
+        if self.kind in ("cuda", "rocm"):
+            torch.cuda.synchronize()
+        elif self.kind == "mps":
+            torch.mps.synchronize()
+
+    def forget_peak(self) -> None:
+        """Begin a new measurement of the peak."""
+        if self.kind in ("cuda", "rocm"):
+            torch.cuda.reset_peak_memory_stats()
+
+    def peak_bytes(self) -> int | None:
+        """The most memory in use since `forget_peak`; None where the device does not tell."""
+        return torch.cuda.max_memory_allocated() if self.kind in ("cuda", "rocm") else None
+
+    def free_for_passes(self) -> int | None:
+        """Bytes that torch could still get: free ones, and those it holds for later. None where the device does not tell."""
+        if self.kind not in ("cuda", "rocm"):
+            return None
+        free, _ = torch.cuda.mem_get_info()
+        return free + torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+
     def _name(self) -> str:
         if self.kind in ("cuda", "rocm"):
             return torch.cuda.get_device_name()

@@ -343,7 +343,13 @@ class Engine:
             why = self._residents.unavailable.get(model, f"The model {model} is not here any more.")
             self._leave(run, Broken(failure=RunFailure("model_unavailable", why, blame="infra")))
         else:
-            self._residents.want(source, in_use=in_use)
+            self._residents.want(source, in_use=in_use, wanted=self._wanted_before(run))
+
+    def _wanted_before(self, run: Run) -> set[str]:
+        """Models that others wait for, which keeps them for a while; not from one who has waited long already."""
+        if self._clock() - run.arrived_at > PATIENCE_SECONDS:
+            return set()
+        return {row.spec.model for row in self._waiting} - {run.spec.model}
 
     def _prepare(self, model: str, rows: Sequence[Row]) -> None:
         family = self._family(model)

@@ -92,8 +92,10 @@ class Workbench:
 
         out: list[Any | RunFailure] = []
         at = 0
+        measured = self._backend.rows_that_fit(rows[0].spec)
+        most = len(rows) if measured is None else max(1, measured)
         while at < len(rows):
-            part = rows[at : at + max(1, self._limits.rows(key))]
+            part = rows[at : at + min(most, max(1, self._limits.rows(key)))]
             out += self._halving(work, part, too_many=too_many)
             at += len(part)
         return out

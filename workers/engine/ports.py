@@ -7,6 +7,7 @@ from typing import Literal, Protocol
 
 from workers.engine.catalog import ModelSource
 from workers.engine.families.base import Family
+from workers.engine.run import RunSpec
 
 DeviceKind = Literal["cuda", "rocm", "mps", "cpu"]
 
@@ -20,6 +21,11 @@ class DeviceFacts:
     precision: str
     memory_total: int | None
     memory_free: int | None
+
+    @property
+    def label(self) -> str:
+        """What measurements are filed under: another card or precision has figures of its own."""
+        return f"{self.kind} {self.name} {self.precision}"
 
 
 class Backend(Protocol):
@@ -35,6 +41,14 @@ class Backend(Protocol):
 
     def load(self, source: ModelSource) -> Family:
         """Load a model. Raises ModelUnreadable. Called on the loader's thread."""
+        ...
+
+    def has_room(self, source: ModelSource) -> bool:
+        """Whether a model fits beside what is loaded now, as far as that can be told beforehand."""
+        ...
+
+    def rows_that_fit(self, spec: RunSpec) -> int | None:
+        """How many rows like this one a pass may have, by what was measured; None where nothing was."""
         ...
 
     def is_out_of_memory(self, error: BaseException) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Set
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,6 +16,9 @@ from workers.engine.ports import Backend
 
 _log = logging.getLogger(__name__)
 
+#: A model that came stays so long while others wait for it, whoever waits for another.
+RESIDENCY_SECONDS = 20.0
+
 
 class Residents:
     """Models in memory. Used by the engine thread alone; loading goes on in a thread of its own.
@@ -22,8 +26,19 @@ class Residents:
     `wake` is called from that thread when a load ended, so that an idle engine looks.
     """
 
-    def __init__(self, backend: Backend, *, most: int, wake: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        *,
+        most: int,
+        wake: Callable[[], None],
+        residency_seconds: float = RESIDENCY_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._backend = backend
+        self._residency = residency_seconds
+        self._clock = clock
+        self._since: dict[str, float] = {}
         self._most = most
         self._wake = wake
         self._loaded: OrderedDict[str, Family] = OrderedDict()
@@ -49,14 +64,15 @@ class Residents:
             self._loaded.move_to_end(name)
         return self._loaded.get(name)
 
-    def want(self, source: ModelSource, *, in_use: Set[str]) -> None:
+    def want(self, source: ModelSource, *, in_use: Set[str], wanted: Set[str] = frozenset()) -> None:
         """Begin to load a model, unless another is being loaded or there is no room: then ask again later.
 
-        Models in use are not put out: the passes that hold them end soon enough.
+        Models in use are not put out: the passes that hold them end soon enough. Nor are those that came just now and are
+        `wanted` by others who wait: two models that do not fit together would put each other out for ever.
         """
         if self._loading is not None or source.name in self._loaded:
             return
-        if not self._make_room(1 if source.name in self._needs_all else self._most, in_use):
+        if not self._make_room(source, in_use, wanted):
             return
         _log.info("Loading the model %s", source.name)
         future = self._loader.submit(self._backend.load, source)
@@ -75,6 +91,7 @@ class Residents:
         error = future.exception()
         if error is None:
             self._loaded[name] = future.result()
+            self._since[name] = self._clock()
             _log.info("The model %s is loaded", name)
             return name, None
         if self._backend.is_out_of_memory(error) and self._loaded and name not in self._needs_all:
@@ -89,15 +106,22 @@ class Residents:
         self._loader.shutdown(wait=True, cancel_futures=True)
         self._loaded.clear()
 
-    def _make_room(self, most: int, in_use: Set[str]) -> bool:
-        while len(self._loaded) >= most:
-            leaving = next((name for name in self._loaded if name not in in_use), None)
+    def _make_room(self, source: ModelSource, in_use: Set[str], wanted: Set[str]) -> bool:
+        most = 1 if source.name in self._needs_all else self._most
+        while len(self._loaded) >= most or (self._loaded and not self._backend.has_room(source)):
+            free = [name for name in self._loaded if name not in in_use and not (name in wanted and self._is_new(name))]
+            # The least recently used of those that nobody waits for; else of all that may go.
+            leaving = next((name for name in free if name not in wanted), next(iter(free), None))
             if leaving is None:
                 return False
             _log.info("The model %s makes room", leaving)
             del self._loaded[leaving]
+            self._since.pop(leaving, None)
             self._backend.release_memory()
         return True
+
+    def _is_new(self, name: str) -> bool:
+        return self._clock() - self._since.get(name, -self._residency) < self._residency
 
     def _failure(self, name: str, error: BaseException) -> RunFailure:
         if isinstance(error, ModelUnreadable):

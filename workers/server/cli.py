@@ -19,7 +19,7 @@ from workers.engine.model_card import ModelCard
 from workers.server.settings import SettingsRefused, WorkerSettings
 
 if TYPE_CHECKING:
-    from workers.engine.ports import Backend
+    from workers.engine.backend import TorchBackend
 
 TOKEN_VARIABLE = "DARKROOM_WORKER_TOKEN"  # noqa: S105 - the name of the variable, not a token
 #: What the house model was trained and evaluated for.
@@ -48,6 +48,8 @@ def parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     option("--max-batch", 8, "the most pictures made at once", type=int)
     option("--models-in-memory", 2, "how many models stay loaded", type=int)
     option("--device", "auto", "what to compute on", choices=("auto", "cuda", "rocm", "mps", "cpu"))
+    option("--memory-gib", None, "plan as if the card had so much memory", type=float)
+    made.add_argument("--calibrate", action="store_true", help="measure every model once, keep the figures, and end")
     made.add_argument("--no-house-model", action="store_true", help="do not offer the model that comes with darkroom")
     return made
 
@@ -68,6 +70,8 @@ def settings_of(options: argparse.Namespace, environment: Mapping[str, str]) -> 
         raise SettingsRefused("--port must be from 0 to 65535.")
     if not 1 <= options.models_in_memory <= 16:
         raise SettingsRefused("--models-in-memory must be from 1 to 16.")
+    if options.memory_gib is not None and not 0.5 <= options.memory_gib <= 4096:
+        raise SettingsRefused("--memory-gib must be from 0.5 to 4096.")
     return WorkerSettings(
         host=options.host,
         port=options.port,
@@ -78,6 +82,7 @@ def settings_of(options: argparse.Namespace, environment: Mapping[str, str]) -> 
         max_batch=options.max_batch,
         models_in_memory=options.models_in_memory,
         device=options.device,
+        memory_limit=None if options.memory_gib is None else int(options.memory_gib * 2**30),
     )
 
 
@@ -112,6 +117,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         settings = settings_of(options, environment)
         builtin = {} if options.no_house_model else builtin_models()
+        if options.calibrate:
+            return _calibrate(settings, builtin)
         library = LoraLibrary(settings.models and settings.models / "loras", builtin_loras() if builtin else {})
         return asyncio.run(
             serve(
@@ -125,19 +132,43 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SettingsRefused as refused:
         _say(str(refused), sys.stderr)
         return 2
+    except EngineError as error:
+        _say(str(error), sys.stderr)
+        return 1
     except OSError as error:
         _say(f"cannot listen on {options.host}:{options.port}: {error.strerror or error}", sys.stderr)
         return 1
 
 
-def _backend(settings: WorkerSettings, library: LoraLibrary) -> Backend:
+def _calibrate(settings: WorkerSettings, builtin: Mapping[str, Builtin]) -> int:
+    from workers.server import calibration
+
+    if settings.measured is None:
+        raise SettingsRefused("--calibrate keeps its figures beside the models; name their folder with --models.")
+    return calibration.run(
+        _backend(settings, LoraLibrary(None)),
+        models=settings.models,
+        builtin=builtin,
+        measured=settings.measured,
+        rows_max=settings.max_batch,
+        announce=lambda line: _say(line, sys.stdout),
+    )
+
+
+def _backend(settings: WorkerSettings, library: LoraLibrary) -> TorchBackend:
     # Here, on the engine's thread: this is the import of torch.
     try:
         from workers.engine.backend import TorchBackend
     except ImportError as error:
         detail = f"The worker's packages are not all installed ({error}): pip install 'darkroom[worker]'."
         raise EngineError(detail) from error
-    return TorchBackend(device=settings.device, threads=settings.threads, find_lora=library.find)
+    return TorchBackend(
+        device=settings.device,
+        threads=settings.threads,
+        find_lora=library.find,
+        memory_limit=settings.memory_limit,
+        measured=settings.measured,
+    )
 
 
 def _say(line: str, where: TextIO) -> None:

@@ -24,8 +24,15 @@ class WorkerSettings:
     max_batch: int = 8
     models_in_memory: int = 2
     device: str = "auto"
+    #: Plan as if the card had so many bytes; None is what it has.
+    memory_limit: int | None = None
     #: How long a worker that was told to drain waits for its last pictures to be fetched.
     drain_seconds: float = 20.0
+
+    @property
+    def measured(self) -> Path | None:
+        """Where measurements are kept: beside the models, which they are about."""
+        return None if self.models is None else self.models / ".measured.json"
 
     @property
     def is_open(self) -> bool:

@@ -10,9 +10,11 @@ from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from importlib.metadata import PackageNotFoundError, version
 
-from workers.engine.catalog import Builtin, Catalog, discover
+from workers.engine.catalog import Builtin, Catalog, ModelSource, discover
 from workers.engine.loop import Engine, EngineSettings
 from workers.engine.loras.library import LoraLibrary
+from workers.engine.memory import table
+from workers.engine.memory.weights import stamp_of
 from workers.engine.ports import Backend
 from workers.engine.run import LoraUse, Report, RunSpec
 from workers.protocol import (
@@ -65,6 +67,7 @@ class Worker:
         self.death: BaseException | None = None
         self._builtin = builtin
         self._catalog = Catalog()
+        self._best: dict[str, int] = {}
         self._draining = False
         self._engine = Engine(
             make_backend,
@@ -105,12 +108,22 @@ class Worker:
         """Look through the models folder and its LoRAs again."""
         self._catalog = await asyncio.to_thread(discover, self.settings.models, self._builtin)
         await asyncio.to_thread(self._library.look)
+        self._best = await asyncio.to_thread(self._measured)
+
+    def _measured(self) -> dict[str, int]:
+        """The size that still gains of each model that was measured on this device as it is now."""
+        facts, path = self._engine.facts, self.settings.measured
+        if facts is None or path is None:
+            return {}
+        found = table.read(path, device=facts.device.label)
+        return {name: best for name, source in self._catalog.models.items() if (best := _best_of(found, source)) is not None}
 
     async def keep_rescanning(self) -> None:
-        """Look through the models folder for ever."""
+        """Look through the models folder for ever. At first when the device is known, whose measurements are kept there."""
+        await self.ready.wait()
         while True:
-            await asyncio.sleep(_RESCAN_SECONDS)
             await self.rescan()
+            await asyncio.sleep(_RESCAN_SECONDS)
 
     @property
     def health(self) -> Health:
@@ -163,7 +176,8 @@ class Worker:
 
     def _offer(self, name: str) -> ModelOffer:
         facts = self._engine.facts
-        return offer_of(self._catalog.models[name], loaded=facts is not None and name in facts.loaded)
+        loaded = facts is not None and name in facts.loaded
+        return offer_of(self._catalog.models[name], loaded=loaded, best_batch=self._best.get(name))
 
     @property
     def _free_places(self) -> int:
@@ -263,6 +277,12 @@ class Worker:
                     await self.ledger.changed()
         except TimeoutError:
             _log.warning("Ending with results that no host has fetched")
+
+
+def _best_of(found: table.Table, source: ModelSource) -> int | None:
+    shape = source.shape
+    size = {"width": shape.default_width, "height": shape.default_height, "frames": shape.default_frames}
+    return found.best(source.name, stamp_of(source), **size) if any(one.model == source.name for one in found.curves) else None
 
 
 def _spec(order: RunOrder, image: bytes | None, mask: bytes | None, *, scheduler: str | None) -> RunSpec:
