@@ -49,6 +49,8 @@ def parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     option("--models-in-memory", 2, "how many models stay loaded", type=int)
     option("--device", "auto", "what to compute on", choices=("auto", "cuda", "rocm", "mps", "cpu"))
     option("--memory-gib", None, "plan as if the card had so much memory", type=float)
+    made.add_argument("--all", action="store_true", help="one worker for each GPU, on ports counted from --port; implies --supervise")
+    made.add_argument("--supervise", action="store_true", help="start the worker again when its engine dies")
     made.add_argument("--calibrate", action="store_true", help="measure every model once, keep the figures, and end")
     made.add_argument("--no-house-model", action="store_true", help="do not offer the model that comes with darkroom")
     return made
@@ -116,6 +118,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     try:
         settings = settings_of(options, environment)
+        if options.all or options.supervise:
+            settings.check()
+            return asyncio.run(_supervise(settings, sys.argv[1:] if argv is None else argv, each_gpu=options.all))
         builtin = {} if options.no_house_model else builtin_models()
         if options.calibrate:
             return _calibrate(settings, builtin)
@@ -138,6 +143,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         _say(f"cannot listen on {options.host}:{options.port}: {error.strerror or error}", sys.stderr)
         return 1
+
+
+async def _supervise(settings: WorkerSettings, argv: Sequence[str], *, each_gpu: bool) -> int:
+    from workers.server import supervisor
+
+    environment = dict(os.environ)  # noqa: TID251 - children get what this process was given
+    variable, gpus = await supervisor.find_gpus(environment) if each_gpu else ("", [])
+    own = [word for word in argv if word not in ("--all", "--supervise")]
+    children = supervisor.children_of(own, name=settings.name, port=settings.port, variable=variable, gpus=gpus, environment=environment)
+    _say(f"keeping {len(children)} worker{'s' if len(children) > 1 else ''} alive", sys.stdout)
+    return await supervisor.Supervisor(children, announce=lambda line: _say(line, sys.stdout)).run()
 
 
 def _calibrate(settings: WorkerSettings, builtin: Mapping[str, Builtin]) -> int:
