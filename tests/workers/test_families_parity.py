@@ -251,6 +251,17 @@ def test_what_lies_outside_the_mask_stays(families: dict[str, Any]) -> None:
     assert parity.difference(state.latents, state.keep.latents) > 0.1
 
 
+@pytest.mark.parametrize("name", ["sd15", "sd15-inpaint", "sdxl"])
+def test_pixels_outside_the_mask_are_those_of_the_given_picture(families: dict[str, Any], name: str) -> None:
+    wanted = spec(name, kind="inpaint", strength=1.0)
+    [pixels] = families[name].decode([parity.alone(families[name], wanted)])
+    assert wanted.image is not None
+    given = np.asarray(Image.open(io.BytesIO(wanted.image)))
+    half = SIDES[name] // 2
+    assert np.array_equal(pixels[:, half:], given[:, half:])
+    assert np.abs(pixels[:, :half].astype(int) - given[:, :half].astype(int)).mean() > 10
+
+
 def test_an_enlarged_picture_resembles_the_one_given(families: dict[str, Any]) -> None:
     """Lanczos first, refined by so little that the picture stays: strength 0.3 does one step of three."""
     state = parity.alone(families["sd15"], spec("sd15", kind="upscale", image=families_folder.png(1, 16), width=32, height=32))

@@ -16,8 +16,8 @@ from PIL import Image
 
 from workers.engine import pictures
 from workers.engine.errors import RunFailure
-from workers.engine.families.autoencoder import Autoencoder, to_tensor
-from workers.engine.families.state import Keep
+from workers.engine.families.autoencoder import Autoencoder, to_pixels, to_tensor
+from workers.engine.families.state import Keep, Paste
 from workers.engine.run import RunSpec
 
 #: How much changes where a request does not say.
@@ -32,6 +32,7 @@ class Beginning:
     #: The first index of the schedule's timesteps.
     first: int = 0
     keep: Keep | None = None
+    paste: Paste | None = None
     beside: torch.Tensor | None = None
 
 
@@ -119,11 +120,19 @@ def painted(
     # Drawn even where nothing uses it: the stock pipeline's generator goes on from here.
     visible = autoencoder.encode(picture * (mask < 0.5), generator)
     small = small.to(device)
+    paste = Paste(pixels=to_pixels(picture)[0], painted=mask[0, 0].numpy() >= 0.5)
     if has_mask_channels:
-        return Beginning(latents=start, first=first, beside=torch.cat([small, visible], dim=1))
+        return Beginning(latents=start, first=first, paste=paste, beside=torch.cat([small, visible], dim=1))
     if encoded is None:
         raise AssertionError("a model without mask channels always has its picture encoded")
-    return Beginning(latents=start, first=first, keep=Keep(mask=small, latents=encoded, noise=noise))
+    return Beginning(latents=start, first=first, paste=paste, keep=Keep(mask=small, latents=encoded, noise=noise))
+
+
+def pasted(pixels: Any, paste: Paste | None) -> Any:
+    """A decoded picture with the given one's own pixels where nothing was painted."""
+    if paste is None or isinstance(pixels, RunFailure):
+        return pixels
+    return np.where(paste.painted[..., None], pixels, paste.pixels)
 
 
 def kept(scheduler: Any, keep: Keep, latents: torch.Tensor, following: torch.Tensor | None) -> torch.Tensor:

@@ -33,6 +33,15 @@ class Keep:
     noise: torch.Tensor
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Paste:
+    """The given picture's own pixels, for where nothing may change: a decoder never gives them back exactly."""
+
+    #: (H, W, 3) uint8, and (H, W) true where the model painted.
+    pixels: Any
+    painted: Any
+
+
 @dataclass(kw_only=True, eq=False)
 class Denoising:
     """One row's own. Nothing here is shared with another row but tensors that nobody writes."""
@@ -53,6 +62,7 @@ class Denoising:
     width: int
     height: int
     keep: Keep | None = None
+    paste: Paste | None = None
     #: More channels for inpainting models, (1, 1 + C, h, w); more tokens for edits, (1, L', C).
     beside: torch.Tensor | None = None
     #: Cells of the picture that `beside` holds: (h', w') of an edit's.

@@ -98,6 +98,7 @@ class UnetFamily:
             width=spec.width,
             height=spec.height,
             keep=start.keep,
+            paste=start.paste,
             beside=start.beside,
             loras=worn,
             # What must stay is noised by the scheduler itself, which must then know at which step it is.
@@ -186,10 +187,11 @@ class UnetFamily:
     def decode(self, states: Sequence[Denoising], *, sparing: bool = False) -> list[Any]:
         """See `base.Family`."""
         sparing = sparing or self.vae_sparing
-        return finished(
+        decoded = finished(
             [state.latents for state in states],
             lambda kept: self._autoencoder.decode(torch.cat(kept), sparing=sparing).split(1),
         )
+        return [beginnings.pasted(pixels, state.paste) for pixels, state in zip(decoded, states, strict=True)]
 
     @torch.inference_mode()
     def glimpse(self, state: Denoising) -> torch.Tensor:
