@@ -396,7 +396,7 @@ class Line:
     def _enter(self, user: UserId, before: set[PoolId]) -> bool:
         """Whether they contend anywhere they did not ``before``."""
         weight, new = self.people[user].weight, self._contended(user) - before
-        for pool in new:
+        for pool in sorted(new):
             self.books.enter(user, pool, weight)
         return bool(new)
 

@@ -87,10 +87,10 @@ class History(Watcher):
         pools = self.pools(world)
         for lease in plan.leases:
             user, pool = lease.job.user_id, pools[lease.job.key.model]
-            weight = world.users[user].weight
+            weight, predicted = world.users[user].weight, world.queued[lease.job.id].predicted
             others = {name: v for name, v in lease.charged.items() if name != pool}
-            self.leases[lease.job.id] = Lease(user, pool, lease.job.cost, weight, others)
-            self.charged(world, (user, pool), lease.job.cost / weight, own=True)
+            self.leases[lease.job.id] = Lease(user, pool, predicted, weight, others)
+            self.charged(world, (user, pool), predicted / weight, own=True)
             for name, virtual in others.items():
                 self.charged(world, (user, name), virtual, own=False)
             self.chosen(world, (user, pool))

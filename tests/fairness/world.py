@@ -17,7 +17,6 @@ from jobs.job import JobId, UserId
 from jobs.line import Line, WaitingJob
 from jobs.planner import Plan, WorkerView, commit, make_plan
 
-
 LOSSES_MAX = 5
 """Failed tries after which a job is given up."""
 
@@ -335,7 +334,7 @@ class World:
                 job.epoch += 1
                 self._fate(job)
             self._schedule(worker)
-            for user in {job.user for job in jobs}:
+            for user in dict.fromkeys(job.user for job in jobs):
                 self._keep_backlog(self.users[user])
 
     def _fate(self, job: SimJob) -> None:
