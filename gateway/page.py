@@ -51,7 +51,7 @@ def _filled(template: str, language: str) -> str:
 
 
 def _words(language: str) -> str:
-    """The page's sentences in one language: ``{"why.fair": {"one": …, "other": …}, "state.done": {"other": …}}``."""
+    """The page's sentences in one language: ``{"why.ahead": {"one": …, "other": …}, "state.done": {"other": …}}``."""
     told: dict[str, dict[str, str]] = {}
     for key, forms in catalogue().items():
         if key.partition(".")[0] in _SECTIONS:

@@ -163,6 +163,7 @@ class WorkerView(BaseModel):
     places: int
     busy: int
     yours: int
+    notes: list[str] = Field(description="What its operator should know, such as that it lacks a file; English sentences.")
 
 
 class QueueView(BaseModel):

@@ -12,12 +12,11 @@ from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager, suppress
 
 from gateway.errors import Refusal
-from jobs.desk import Desk, JobStatus
+from jobs.desk import Desk, JobStatus, QueueSnapshot
 from jobs.errors import JobNotFound, StoreUnavailable
 from jobs.events import JobEvent, JobFact
 from jobs.feed import Feed, Subscription
 from jobs.job import Job, JobId, JobState, UserId
-from jobs.planner import QueueSnapshot
 
 _log = logging.getLogger(__name__)
 

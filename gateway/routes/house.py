@@ -8,9 +8,9 @@ from starlette.responses import Response
 from gateway.door import Door, Person, TheDoor
 from gateway.errors import ErrorView
 from gateway.views import HealthView, ModelList, QueueView, StatusView, WorkerView, lora_view, model_view
+from jobs.desk import QueueSnapshot
 from jobs.errors import StoreUnavailable
 from jobs.job import Job, JobId, UserId, person
-from jobs.planner import QueueSnapshot, turns
 from jobs.run import WorkerReport
 
 _PATIENCE = 3.0
@@ -29,7 +29,7 @@ async def health(door: TheDoor, response: Response) -> HealthView:
         version=door.settings.version,
         database=queue is not None,
         workers_online=len(door.fleet.online()),
-        queue_length=None if queue is None else len(queue.waiting),
+        queue_length=None if queue is None else queue.waiting,
     )
 
 
@@ -51,13 +51,13 @@ async def models(door: TheDoor, _: Person) -> ModelList:
 async def status(door: TheDoor, caller: Person) -> StatusView:
     """Queue and workers, with your own share of both. Nobody else is named."""
     queue = await _queue(door)
-    mine = {job.id for job in await _recent(door, caller)}
+    mine = await _recent(door, caller)
     return StatusView(
         version=door.settings.version,
         person=person(caller),
         signed_in=bool(door.keyring),
-        queue=None if queue is None else _line(queue, caller),
-        workers=[_worker(report, mine) for report in door.fleet.online()],
+        queue=None if queue is None else _line(queue, mine),
+        workers=[_worker(report, {job.id for job in mine}) for report in door.fleet.online()],
     )
 
 
@@ -76,10 +76,9 @@ async def _recent(door: Door, caller: UserId) -> list[Job]:
         return []
 
 
-def _line(queue: QueueSnapshot, caller: UserId) -> QueueView:
-    planned = turns(queue)
-    yours = [place for place, job in enumerate(planned, start=1) if job.user_id == caller]
-    return QueueView(waiting=len(planned), people=len({job.user_id for job in planned}), yours=yours)
+def _line(queue: QueueSnapshot, mine: list[Job]) -> QueueView:
+    places = [outlook.people + 1 for job in mine if (outlook := queue.outlook(job.id)) is not None]
+    return QueueView(waiting=queue.waiting, people=queue.people, yours=sorted(places))
 
 
 def _worker(report: WorkerReport, mine: set[JobId]) -> WorkerView:
@@ -91,4 +90,5 @@ def _worker(report: WorkerReport, mine: set[JobId]) -> WorkerView:
         places=report.max_batch,
         busy=max(len(report.running), report.max_batch - report.room, 0),
         yours=sum(key.job_id in mine for key in report.running),
+        notes=list(report.notes),
     )
