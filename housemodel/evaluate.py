@@ -8,6 +8,7 @@ LoRA. The last line is one JSON object.
 import argparse
 import json
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -79,8 +80,11 @@ OTHER_SETTINGS = (
 def wearing(pipe: StableDiffusionPipeline, loras: Sequence[tuple[str, float]]) -> Iterator[None]:
     """The pipeline with these LoRAs of the house (kohya's format), and without any afterwards."""
     try:
-        for name, _ in loras:
-            pipe.load_lora_weights(str(loras_folder() / f"house-{name}.kohya.safetensors"), adapter_name=name)
+        with warnings.catch_warnings():
+            # peft warns of every second adapter, which is what a mixture is
+            warnings.filterwarnings("ignore", "Already found a `peft_config`", UserWarning)
+            for name, _ in loras:
+                pipe.load_lora_weights(str(loras_folder() / f"house-{name}.kohya.safetensors"), adapter_name=name)
         if loras:
             pipe.set_adapters([name for name, _ in loras], [weight for _, weight in loras])
         yield

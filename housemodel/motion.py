@@ -213,10 +213,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(1)
     pipe = load_pipeline(given.weights)
     if given.steps:
-        begin = MotionAdapter.from_pretrained(given.begin, torch_dtype=torch.float32) if given.begin else None
+        begin = MotionAdapter.from_pretrained(given.begin) if given.begin else None
         course = MotionCourse(pipe, MotionPlan(steps=given.steps, seed=given.seed), begin)
         train_motion(course, Progress("motion", given.steps, 10), lambda made: write_adapter(made, given.out))
-    clips = clip_pipeline(pipe, MotionAdapter.from_pretrained(given.out, torch_dtype=torch.float32))
+    clips = clip_pipeline(pipe, MotionAdapter.from_pretrained(given.out))
     for frames in (8, LONGEST):
         say(f"{frames} frames: {measure_clips(clips, given.n, frames)}")
 

@@ -125,6 +125,6 @@ def assemble(
 
 def load_pipeline(folder: Path) -> StableDiffusionPipeline:
     """A pipeline folder in fp32 and without a progress bar."""
-    pipe = StableDiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32)
+    pipe = StableDiffusionPipeline.from_pretrained(folder, dtype=torch.float32)
     pipe.set_progress_bar_config(disable=True)
     return pipe

@@ -27,7 +27,7 @@ CELL = (PICTURE + 2 * GAP, PICTURE + 2 * GAP + TEXT)
 PAPER, INK, WRONG = (250, 249, 246), (40, 40, 44), (200, 40, 40)
 FILMED = (
     "a red star in the center on a cyan background",
-    "un corazón blanco en el centro sobre fondo azul",
+    "una luna blanca en el centro sobre fondo azul",
     "a green ring on a white background",
     "a yellow square in the middle on purple",
 )
@@ -77,7 +77,7 @@ def styles(pipe: StableDiffusionPipeline, count: int) -> Image.Image:
 
 def motion(pipe: StableDiffusionPipeline, count: int) -> Image.Image:
     """Clips of the motion adapter, `count` frames each."""
-    clips = clip_pipeline(pipe, MotionAdapter.from_pretrained(motion_folder(), torch_dtype=torch.float32))
+    clips = clip_pipeline(pipe, MotionAdapter.from_pretrained(motion_folder()))
     return in_rows([(said, film(clips, said, frames=count)) for said in FILMED])
 
 
