@@ -89,9 +89,8 @@ def main() -> None:
     reader = argparse.ArgumentParser(description=__doc__)
     reader.add_argument("--quick", action="store_true", help="one round instead of five")
     found = asyncio.run(measure(1 if reader.parse_args().quick else 5))
-    print(
-        f"ready to take runs {found['ready_s']} s after its start ({found['ready_cpu_s']} s of processor time), the house model in memory after {found['loaded_s']} s"
-    )
+    print(f"ready to take runs {found['ready_s']} s after its start ({found['ready_cpu_s']} s of processor time)")
+    print(f"the house model in memory after {found['loaded_s']} s")
     print(f"(importing torch and diffusers alone: {found['imports_s']} s); idle with the model {found['rss_mib']} MiB")
     print(json.dumps(found))
 
