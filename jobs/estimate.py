@@ -28,6 +28,8 @@ _GAIN_STEP = 0.96
 _PATIENCE = 2.5
 """A pass of b rows is worth it where T(b) ≤ 0.96·b/(b−1)·T(b−1) at each step, and takes nobody more than 2.5 times as long as alone."""
 
+_PAYS = 1.15
+
 COLD_START = 4.0
 """Seconds per step and million pixels where nothing was measured: a middling card and model. Only the proportions between jobs matter
 for fairness, and those are in the steps and pixels."""
@@ -159,6 +161,24 @@ class Estimator:
         sizes = {size for name, known, size, rows in self._rates if (name, known) == (worker, model) and size and rows}
         found = [best for size in sizes if (best := self._best_rows(worker, model, size)) is not None]
         return min(found, default=None)
+
+    def company(self, worker: str, model: str) -> tuple[float, float] | None:
+        """(seconds that an idle worker may wait for company, seconds of its time that one companion saves); None where it does not pay.
+
+        At most 50 ms and a tenth of a pass alone, and only where a pass of two was measured to do 1.15 times the work.
+        """
+        found: list[tuple[float, float]] = []
+        for (name, known, size, rows), rate in self._rates.items():
+            if (name, known, rows) == (worker, model, 1) and size and (two := self._rates.get((worker, model, size, 2))) is not None:
+                alone, together = exp(rate.mean), exp(two.mean)
+                if 2 * alone / together < _PAYS:
+                    return None
+                found.append((alone, 2 * alone - together))
+        if not found:
+            return None
+        # A rate is per step and million pixels; twenty steps of one million are taken for the pass that is waited for.
+        alone, saved = min(found)
+        return min(0.05, 0.1 * alone * 20), saved * 20
 
     # -- keeping ----------------------------------------------------------------------------------------------------------
 

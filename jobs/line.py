@@ -11,6 +11,7 @@ happen with their cause or when the next claim reads of it.
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from heapq import heappop, heappush, nsmallest
+from math import exp
 
 from jobs.abilities import Abilities, pools_of
 from jobs.batch import BatchKey
@@ -19,6 +20,10 @@ from jobs.heads import Cursor, Entry, Heads
 from jobs.job import JobId, UserId
 
 _NOBODY: frozenset[str] = frozenset()
+
+_ARRIVALS_OVER = 60.0
+"""Seconds over which arrivals are averaged."""
+_ARRIVALS_MAX = 1_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -117,6 +122,8 @@ class Line:
         self.waiting: dict[JobId, WaitingJob] = {}
         self.active: dict[JobId, ActiveJob] = {}
         self.people: dict[UserId, Person] = {}
+        self._arrivals: dict[BatchKey, tuple[float, float]] = {}
+        """By key, strict and loose: requests a second of late, and when that was."""
         self._asleep: list[tuple[float, JobId]] = []
         self._sleeping: dict[JobId, WaitingJob] = {}
         self._sorts: dict[tuple[BatchKey, str, bool, frozenset[str]], Sort] = {}
@@ -191,6 +198,7 @@ class Line:
         if job.not_before is not None and job.not_before > self.now:
             self._sleep(job)
             return
+        self._arrived(job.key)
         before = self._contended(job.user_id)
         reweighed = self._shelve(job)
         if self._unpooled:
@@ -299,6 +307,11 @@ class Line:
         """Whether they have something to be chosen in this pool, and a free place for it."""
         return pool in self._contended(user)
 
+    def arrivals(self, key: BatchKey) -> float:
+        """Requests of this key a second, of late."""
+        rate, at = self._arrivals.get(key, (0.0, self.now))
+        return rate * exp((at - self.now) / _ARRIVALS_OVER)
+
     def held_back(self, job_id: JobId) -> WaitingJob | None:
         """A job that waits for its ``not_before``."""
         return self._sleeping.get(job_id)
@@ -373,6 +386,12 @@ class Line:
                 self._needs[need] = workers
                 self._unpooled = True
         return known
+
+    def _arrived(self, key: BatchKey) -> None:
+        for each in {key, replace(key, detail="")}:
+            self._arrivals[each] = self.arrivals(each) + 1 / _ARRIVALS_OVER, self.now
+        if len(self._arrivals) > _ARRIVALS_MAX:
+            self._arrivals = {each: known for each, known in self._arrivals.items() if self.now - known[1] < _ARRIVALS_OVER}
 
     def _sleep(self, job: WaitingJob) -> None:
         self._sleeping[job.id] = job
