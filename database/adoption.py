@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from database.history import Move, record
 from database.host_leases import host_name
 from database.moments import moment_from_now, now
-from database.queue import ACTIVE
+from database.queue import ALL_ACTIVE
 from database.rows import jobs_of
 from database.tables import host_lease, job
 from jobs.job import Job
@@ -23,7 +23,7 @@ async def adopt(tx: AsyncConnection, *, worker: str, owner: str, lease_seconds: 
     """The runs on ``worker`` that are now this host's, those in ``but`` aside: its own from before, and those of hosts that are gone."""
     lives = exists(select(host_lease.c.name).where(host_lease.c.name == host_name(job.c.owner), host_lease.c.until > now()))
     takeable = or_(job.c.owner == owner, job.c.owner.is_(None), ~lives)
-    query = select(job).where(ACTIVE, job.c.worker == worker, takeable).order_by(job.c.seq)
+    query = select(job).where(ALL_ACTIVE, job.c.worker == worker, takeable).order_by(job.c.seq + 0)
     known = {(key.job_id, key.epoch) for key in but}
     rows = (await tx.execute(query.with_for_update(skip_locked=True))).mappings().all()
     before = {row["id"]: row for row in rows if (row["id"], row["epoch"]) not in known}

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Double, RowMapping, Text, bindparam, select, text
+from sqlalchemy import ARRAY, Double, RowMapping, Text, bindparam, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from database.books import write_changes
 from database.engine import serialise
 from database.history import Move, record
 from database.line_keeper import LineKeeper
-from database.queue import ACTIVE
+from database.queue import ALL_ACTIVE
 from database.rows import jobs_of
 from database.tables import job
 from jobs.job import ACTIVE_MAX, Job, JobState
@@ -60,14 +60,19 @@ async def claim(tx: AsyncConnection, *, keeper: LineKeeper, decide: Decide | Non
     """Lease what ``decide`` chooses; with None only bring accounts and line up to date. Raises Overtaken, Outrun."""
     await serialise(tx, CLAIMING)
     line = await keeper.catch_up(tx)
-    plan = Plan(changes=line.books.changes()) if decide is None or terms.worker in keeper.resting else decide(line)
-    if not _is_sound(line, plan):
-        plan = Plan(changes=line.books.changes())
+    with keeper.mutex:
+        plan = _chosen_plan(line, keeper, decide, terms)
     rows = await _lease(tx, plan.leases, terms) if plan.leases else []
     wrote = bool(rows) or keeper.dirty
     if wrote:
         await write_changes(tx, plan.changes, plan.forced_at, stamp=keeper.next_stamp, applied=keeper.seen)
     return Claimed(jobs=tuple(jobs_of(rows)), plan=plan, wrote=wrote)
+
+
+def _chosen_plan(line: Line, keeper: LineKeeper, decide: Decide | None, terms: Terms) -> Plan:
+    nothing = Plan(changes=line.books.changes())
+    plan = nothing if decide is None or terms.worker in keeper.resting else decide(line)
+    return plan if _is_sound(line, plan) else nothing
 
 
 def _is_sound(line: Line, plan: Plan) -> bool:
@@ -85,8 +90,9 @@ def _is_sound(line: Line, plan: Plan) -> bool:
 def take_over(keeper: LineKeeper, claimed: Claimed) -> None:
     """The claim is committed: the line is what the ledger is."""
     line, plan = keeper.line, claimed.plan
-    if line is not None and plan is not None and claimed.wrote:
-        commit(line, plan)
+    with keeper.mutex:
+        if line is not None and plan is not None and claimed.wrote:
+            commit(line, plan)
     keeper.committed(wrote=claimed.wrote)
 
 
@@ -96,17 +102,20 @@ async def leased_by(tx: AsyncConnection, dispatch: str) -> list[Job]:
     return jobs_of(rows)
 
 
-_OF_DISPATCH = select(job).where(ACTIVE, job.c.dispatch == bindparam("dispatch")).order_by(job.c.seq)
+_OF_DISPATCH = select(job).where(ALL_ACTIVE, job.c.dispatch == bindparam("dispatch")).order_by(job.c.seq + 0)
 
 
 async def _lease(tx: AsyncConnection, leases: Sequence[PlannedLease], terms: Terms) -> list[RowMapping]:
-    parameters = {
+    parameters: dict[str, Any] = {
         "chosen": json.dumps(_chosen(leases), allow_nan=False),
+        "ids": [lease.job.id for lease in leases],
         "worker": terms.worker,
         "owner": terms.owner,
         "dispatch": terms.dispatch,
         "seconds": terms.lease_seconds,
     }
+    if tx.dialect.name == "sqlite":
+        del parameters["ids"]
     found = {row["id"]: row for row in (await tx.execute(_statement(tx.dialect.name), parameters)).mappings()}
     if len(found) < len(leases):
         raise Outrun
@@ -149,6 +158,8 @@ _CHOSEN = {
         json_extract(value, '$.predicted') AS predicted, json_extract(value, '$.charged') AS charged
         FROM json_each(:chosen)) AS c""",
 }
+# PostgreSQL believes that any JSON has a hundred rows, and would rather walk through the whole queue than look up so many.
+_THESE = {"postgresql": " AND job.id = ANY(:ids)", "sqlite": ""}
 _LATER = {
     "postgresql": "statement_timestamp() + make_interval(secs => :seconds)",
     "sqlite": "strftime('%Y-%m-%d %H:%M:%f000', 'now', printf('%+.3f seconds', :seconds))",
@@ -166,9 +177,10 @@ def _statement(dialect: str) -> Any:
     sql = f"""UPDATE job SET state = 'leased', slot = coalesce(({taken}), 0) + c.nth, epoch = job.epoch + 1,
         version = job.version + 1, worker = :worker, owner = :owner, dispatch = :dispatch, lease_until = {_LATER[dialect]},
         not_before = NULL, predicted = c.predicted, charged = c.charged
-        FROM {_CHOSEN[dialect]} WHERE job.id = c.id AND job.state = 'queued' RETURNING {columns}"""  # noqa: S608  no outside text
+        FROM {_CHOSEN[dialect]} WHERE job.id = c.id AND job.state = 'queued'{_THESE[dialect]} RETURNING {columns}"""  # noqa: S608  no outside text
+    ids = [bindparam("ids", type_=ARRAY(Text))] if dialect == "postgresql" else []
     typed = text(sql).bindparams(
-        bindparam("chosen", type_=Text), bindparam("worker", type_=Text), bindparam("owner", type_=Text),
+        *ids, bindparam("chosen", type_=Text), bindparam("worker", type_=Text), bindparam("owner", type_=Text),
         bindparam("dispatch", type_=Text), bindparam("seconds", type_=Double),
     )  # fmt: skip
     return typed.columns(*job.columns)

@@ -20,16 +20,15 @@ from database.fenced import Write, write_all
 from database.history import Move, record
 from database.line_keeper import LineKeeper, Overtaken
 from database.moments import moment_from_now, now
-from database.queue import ACTIVE, QUEUED, read_queue
+from database.queue import ACTIVE, ALL_ACTIVE, QUEUED
 from database.rows import job_of, jobs_of, pictures_of, storable, values_of
 from database.submitting import submit
 from database.tables import ENDED, job
 from database.together import Together
-from jobs.errors import JobNotFound
+from jobs.errors import JobNotFound, StoreUnavailable
 from jobs.fairness import Rules
 from jobs.job import Failure, Job, JobId, JobState, Making, Picture, UserId
 from jobs.line import Line
-from jobs.planner import QueueSnapshot
 from jobs.ports import Decide, NewJob, RowLimit
 from jobs.run import RunKey
 
@@ -85,14 +84,9 @@ class SqlJobStore:
 
     # -- reading the queue ---------------------------------------------------------------------------------------------
 
-    async def snapshot(self) -> QueueSnapshot:
-        """See the port."""
-        return await self._database.read(read_queue)
-
     async def unfinished(self) -> list[Job]:
         """See the port."""
-        query = select(job).where(QUEUED | ACTIVE).order_by(job.c.seq)
-        return await self._database.read(partial(_jobs, query=query))
+        return await self._database.read(_unfinished)
 
     async def adopt(self, worker: str, *, lease_seconds: float, but: Collection[RunKey] = ()) -> list[Job]:
         """T15. See the port."""
@@ -101,7 +95,7 @@ class SqlJobStore:
 
     async def held_by(self, worker: str) -> list[Job]:
         """See the port."""
-        query = select(job).where(ACTIVE, job.c.worker == worker).order_by(job.c.seq)
+        query = select(job).where(ALL_ACTIVE, job.c.worker == worker).order_by(job.c.seq + 0)
         return await self._database.read(partial(_jobs, query=query))
 
     # -- leases --------------------------------------------------------------------------------------------------------
@@ -114,11 +108,18 @@ class SqlJobStore:
 
     async def look(self, question: Callable[[Line], _T], *, fresh: float = 1.0) -> _T:
         """See the port."""
-        async with self._claiming:  # else a claim may change it, on another thread, while it is read
+        async with self._claiming:  # those who come while it is brought up to date find it fresh
             if self._keeper.line is None or _seconds() - self._looked_at >= fresh:
                 await self._claim(None, Terms(worker="", owner=self._owner, dispatch="", lease_seconds=0))
-            assert self._keeper.line is not None
-            return question(self._keeper.line)
+        return self.peek(question)
+
+    def peek(self, question: Callable[[Line], _T]) -> _T:
+        """See the port."""
+        line = self._keeper.line
+        if line is None:
+            raise StoreUnavailable("the line is being read anew")
+        with self._keeper.mutex:
+            return question(line)
 
     async def _claim(self, decide: Decide | None, terms: Terms) -> Claimed:
         """Again where somebody was faster, or where nobody knows whether the commit took effect."""
@@ -218,6 +219,13 @@ def _seconds() -> float:
 async def _jobs(tx: AsyncConnection, *, query: Select) -> list[Job]:
     rows = (await tx.execute(query)).mappings().all()
     return jobs_of(rows, await pictures_of(tx, rows))
+
+
+async def _unfinished(tx: AsyncConnection) -> list[Job]:
+    """On one snapshot; as two queries, because no index serves both halves at once."""
+    waiting = await _jobs(tx, query=select(job).where(QUEUED))
+    active = await _jobs(tx, query=select(job).where(ALL_ACTIVE))
+    return sorted([*waiting, *active], key=lambda found: (found.created_at, found.id))
 
 
 # -- cancel ------------------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ true, so it is dropped and read anew; so is one that another host overtook while
 """
 
 import logging
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,9 +18,10 @@ from database.fleet_memory import read_fleet
 from database.limits import read_limits
 from database.log import AT_ONCE, CLOCK, JOB_COLUMNS, read_news, read_position
 from database.moments import now
-from database.queue import ACTIVE, QUEUED
+from database.queue import ALL_ACTIVE, QUEUED
 from database.rows import KINDS, Row, batch_key_of, is_alone
 from database.tables import claim_clock, job
+from jobs.abilities import Abilities
 from jobs.batch import BatchKey
 from jobs.fairness import Changes, Rules
 from jobs.job import JobId, UserId
@@ -48,6 +50,8 @@ class LineKeeper:
         self._stamp = -1
         self._dirty = False
         self._limits_at = float("-inf")
+        self.mutex = threading.RLock()
+        """Held wherever the line is read or changed: a claim may do it on another thread. Never held while something is awaited."""
         self._fleet: object = None
         self.resting: frozenset[str] = frozenset()
         """Workers that the operator has paused or drains: nothing is claimed for them."""
@@ -93,33 +97,47 @@ class LineKeeper:
         if line is None:
             raise Overtaken
         news = await read_news(tx, self._seen)
-        stamp = news[0]["stamp"]
+        first = news[0]
+        stamp = -1 if first["stamp"] is None else first["stamp"]
         if len(news) >= AT_ONCE:
             raise Overtaken
-        if (-1 if stamp is None else stamp) != self._stamp:
-            await self._catch_up_with_others(tx, line, stamp)
-        self._dirty = self._dirty or news[0]["event"] is not None or stamp is None
-        line.wake(news[0]["present"].timestamp())
-        _tell(line, news)
-        self._seen = news[0]["position"]
-        if news[0]["fleet"] != self._fleet:
-            await self._look_at_fleet(tx, line)
-            self._fleet = news[0]["fleet"]
-        if line.now - self._limits_at > _LIMITS_EVERY:
-            line.limits, self._limits_at = await read_limits(tx), line.now
+        theirs = await self._of_others(tx, line, stamp) if stamp != self._stamp else None
+        fleet = await read_fleet(tx) if first["fleet"] != self._fleet else None
+        present = first["present"].timestamp()
+        limits = await read_limits(tx) if present - self._limits_at > _LIMITS_EVERY else None
+        with self.mutex:  # from here on nothing is awaited: who reads the line sees it before or after, never between
+            self._take(line, news, theirs, fleet, limits)
         return line
 
-    async def _look_at_fleet(self, tx: AsyncConnection, line: Line) -> None:
-        abilities, self.resting = await read_fleet(tx)
-        line.realign(abilities)
+    def _take(
+        self,
+        line: Line,
+        news: Sequence[RowMapping],
+        theirs: tuple[Changes, dict[str, float]] | None,
+        fleet: tuple[Abilities, frozenset[str]] | None,
+        limits: dict[tuple[str, BatchKey], int] | None,
+    ) -> None:
+        first = news[0]
+        if theirs is not None:
+            line.replace(theirs[0], forced_at=theirs[1])
+            self._stamp = first["stamp"]
+        self._dirty = self._dirty or first["event"] is not None or first["stamp"] is None
+        line.wake(first["present"].timestamp())
+        if fleet is not None:
+            abilities, self.resting = fleet
+            line.realign(abilities)
+            self._fleet = first["fleet"]
+        _tell(line, news)
+        self._seen = first["position"]
+        if limits is not None:
+            line.limits, self._limits_at = limits, line.now
 
-    async def _catch_up_with_others(self, tx: AsyncConnection, line: Line, stamp: int | None) -> None:
-        if self._dirty or stamp is None or stamp < self._stamp:
+    async def _of_others(self, tx: AsyncConnection, line: Line, stamp: int) -> tuple[Changes, dict[str, float]]:
+        if self._dirty or stamp < self._stamp:
             raise Overtaken
         changes, forced_at = await read_changes(tx, after=self._stamp)
         gone = line.books.pools.keys() - await read_pool_ids(tx)
-        line.replace(Changes(accounts=changes.accounts, pools=changes.pools, gone=tuple(gone)), forced_at=forced_at)
-        self._stamp = stamp
+        return Changes(accounts=changes.accounts, pools=changes.pools, gone=tuple(gone)), forced_at
 
     async def _load(self, tx: AsyncConnection) -> None:
         clock = (await tx.execute(select(claim_clock).where(claim_clock.c.name == CLOCK))).mappings().one_or_none()
@@ -133,7 +151,7 @@ class LineKeeper:
         line = Line(self._rules)
         line.load(
             waiting=await _waiting_jobs(tx),
-            active=[_active(row) for row in await _rows(tx, ACTIVE)],
+            active=[_active(row) for row in await _rows(tx, ALL_ACTIVE)],
             accounts=changes.accounts,
             pools=changes.pools,
             forced_at=forced_at,
@@ -155,7 +173,9 @@ async def _waiting_jobs(tx: AsyncConnection) -> list[WaitingJob]:
 
 
 async def _rows(tx: AsyncConnection, which: Any, *, limit: int | None = None) -> Sequence[RowMapping]:
-    query = select(*(job.c[name] for name in JOB_COLUMNS)).where(which).order_by(job.c.seq).limit(limit)
+    query = select(*(job.c[name] for name in JOB_COLUMNS)).where(which)
+    # Sorted apart: in the order of its rows SQLite would walk through all that ever ended.
+    query = query.order_by(job.c.seq if limit is not None else job.c.seq + 0).limit(limit)
     return (await tx.execute(query)).mappings().all()
 
 

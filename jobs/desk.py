@@ -1,27 +1,59 @@
 """The desk: submit, cancel, status, recent. What every door calls, and the only way into the ledger."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
-from jobs.errors import InvalidRequest, JobNotFound
+from jobs.errors import InvalidRequest, JobNotFound, StoreUnavailable, WaitingLimitReached
 from jobs.estimate import Estimator, Eta
 from jobs.events import JobCancelled, JobCancelRequested, JobProgressed, JobQueued
 from jobs.feed import Feed
+from jobs.forecast import Forecast, Outlook, Why
 from jobs.intake import Intake
-from jobs.job import ACTIVE_MAX, InputPicture, Job, JobId, JobState, Place, UserId
+from jobs.job import InputPicture, Job, JobId, JobState, Place, UserId
+from jobs.line import Line
 from jobs.offer import ModelOffer
-from jobs.planner import QueueSnapshot, people_before, turns
+from jobs.planner import WorkerView
 from jobs.ports import Fleet, JobStore, NewJob
 from jobs.request import Order, Request
 
 
 @dataclass(frozen=True, kw_only=True)
-class Why:
-    """Why a job waits: a key of the catalogue (``why.<code>``) and its figures."""
+class Standing:
+    """What a person's role gives them."""
 
-    code: Literal["fair", "own", "busy", "next", "offline", "no_model"]
-    details: dict[str, str | int] = field(default_factory=dict)
+    weight: float = 1.0
+    """Their share of the GPUs, against others' 1."""
+    waiting_limit: int | None = None
+    """Jobs that may wait; None: the house's own limit."""
+
+
+ANYBODY = Standing()
+
+
+class QueueSnapshot:
+    """The queue as it stands, ready to be asked about any number of jobs."""
+
+    def __init__(self, store: JobStore, workers: Sequence[WorkerView], estimator: Estimator) -> None:
+        self._store = store
+        self._workers = workers
+        self._estimator = estimator
+        self._forecast: tuple[Line, Forecast] | None = None
+        self.waiting, self.people = store.peek(_counts)
+
+    def outlook(self, job_id: JobId) -> Outlook | None:
+        """What can be said of a waiting job; None when it does not wait."""
+        return self._store.peek(lambda line: self._of(line).of(job_id))
+
+    def _of(self, line: Line) -> Forecast:
+        if self._forecast is None or self._forecast[0] is not line:
+            self._forecast = line, Forecast(line, self._workers, self._estimator)
+        return self._forecast[1]
+
+
+def _counts(line: Line) -> tuple[int, int]:
+    """(jobs that wait, people whose jobs they are)."""
+    return len(line.waiting), sum(bool(person.shelves) for person in line.people.values())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +63,9 @@ class JobStatus:
     job: Job
     progress: JobProgressed | None = None
     position: int | None = None
-    """Place in the queue from 1; None unless it waits."""
+    """People whose turn comes before, plus one; None unless it waits."""
+    passes: int | None = None
+    """Passes of a worker before the one that takes it."""
     eta: Eta | None = None
     why: Why | None = None
 
@@ -68,13 +102,14 @@ class Desk:
         door: Literal["discord", "http"],
         idempotency_key: str,
         place: Place | None = None,
+        standing: Standing = ANYBODY,
     ) -> Job:
         """Enqueue, durably: the job is in the ledger when this returns. The same key returns the same job.
 
         Raises InvalidRequest, WaitingLimitReached, IdempotencyConflict, StoreUnavailable.
         """
         job, _ = await self.submit_or_find(
-            request, user_id=user_id, door=door, idempotency_key=idempotency_key, place=place
+            request, user_id=user_id, door=door, idempotency_key=idempotency_key, place=place, standing=standing
         )
         return job
 
@@ -86,20 +121,42 @@ class Desk:
         door: Literal["discord", "http"],
         idempotency_key: str,
         place: Place | None = None,
+        standing: Standing = ANYBODY,
     ) -> tuple[Job, bool]:
         """As :meth:`submit`, and whether the job is new: a repeated key found it otherwise."""
+        order = self._fit(request)
+        cost = self._estimator.cost(order)
         new = NewJob(
             id=self._new_id(),
             user_id=user_id,
             door=door,
-            order=self._fit(request),
+            order=order,
             idempotency_key=idempotency_key,
             place=place,
+            lane=lane_of(order, cost),
+            weight=standing.weight,
+            cost=cost,
         )
-        job, created = await self._store.submit(new, waiting_limit=self._waiting_limit)
+        limit = self._waiting_limit if standing.waiting_limit is None else standing.waiting_limit
+        try:
+            job, created = await self._store.submit(new, waiting_limit=limit)
+        except WaitingLimitReached as refused:
+            raise await self._with_place(refused, user_id) from None
         if created:
             self._feed.publish(JobQueued(job=job))
         return job, created
+
+    async def _with_place(self, refused: WaitingLimitReached, user_id: UserId) -> WaitingLimitReached:
+        """The same refusal, with the place that one more would have had: behind all of this person's own."""
+        try:
+            snapshot = await self.snapshot()
+        except StoreUnavailable:
+            return refused
+        jobs = self._store.peek(lambda line: [job.id for job in line.jobs_of(user_id)])
+        known = [outlook.people for job_id in jobs if (outlook := snapshot.outlook(job_id)) is not None]
+        if not known:
+            return refused
+        return WaitingLimitReached("waiting_limit_at", **refused.details, position=max(known) + 1)
 
     def _fit(self, request: Request) -> Order:
         offers = self._fleet.offers()
@@ -163,7 +220,7 @@ class Desk:
             raise JobNotFound(job_id)
         if job.state is not JobState.QUEUED:
             return self.course(job)
-        return self.outlook(job, await self._store.snapshot())
+        return self.outlook(job, await self.snapshot())
 
     def course(self, job: Job) -> JobStatus:
         """What is known of a job that does not wait, without asking the ledger."""
@@ -174,50 +231,41 @@ class Desk:
         return await self._store.recent(user_id, limit=limit)
 
     async def snapshot(self) -> QueueSnapshot:
-        """The queue now, to judge several jobs with :meth:`outlook` from one read."""
-        return await self._store.snapshot()
+        """The queue now, to judge several jobs with :meth:`outlook`. Raises StoreUnavailable."""
+        await self._store.look(_counts)
+        return QueueSnapshot(self._store, self._fleet.views(), self._estimator)
 
     def outlook(self, job: Job, snapshot: QueueSnapshot) -> JobStatus:
-        """Place, time and cause of a waiting job, from a snapshot already read."""
-        found = people_before(snapshot, job.id)
-        if found is None:  # leased between the two reads, or held back by its back-off: no place to name
+        """Place, time and cause of a waiting job, from a snapshot already taken."""
+        found = snapshot.outlook(job.id)
+        if found is None:  # leased between the two reads: no place to name
             return JobStatus(job=job)
-        position, people = found
+        why = found.why if self._fleet.online() else Why(code="offline")
+        held_back = why.code == "backoff"
         return JobStatus(
             job=job,
-            position=position,
-            eta=self._waiting_eta(job, position),
-            why=self._why(job, snapshot, people),
+            position=None if held_back else found.people + 1,
+            passes=None if held_back else found.passes,
+            eta=found.eta,
+            why=why,
         )
-
-    def _why(self, job: Job, snapshot: QueueSnapshot, people: int) -> Why:
-        online = self._fleet.online()
-        if not online:
-            return Why(code="offline")
-        if not any(offer.name == job.order.model for report in online for offer in report.models):
-            return Why(code="no_model", details={"model": job.order.model})
-        mine_before = sum(
-            other.user_id == job.user_id for other in turns(snapshot)[: (people_before(snapshot, job.id) or (1, 0))[0] - 1]
-        )
-        if snapshot.active.get(job.user_id, 0) + mine_before >= ACTIVE_MAX:
-            return Why(code="own")
-        if people:
-            return Why(code="fair", details={"n": people})
-        if all(report.room < 1 for report in online):
-            return Why(code="busy", details={"n": len(online)})
-        return Why(code="next")
-
-    def _waiting_eta(self, job: Job, position: int) -> Eta | None:
-        """Work ahead spread over the places there are: rough, and honest about it by its range."""
-        one = self._estimator.predict(job.order)
-        places = sum(max(report.max_batch, 1) for report in self._fleet.online())
-        if one is None or not places:
-            return None
-        passes_before = (position - 1) // places
-        return Eta(low=one.low * (passes_before + 1), high=one.high * (passes_before + 2))
 
     def _running_eta(self, job: Job) -> Eta | None:
         progress = self._feed.progress_of(job.id)
         if progress is None or progress.eta is None or job.state.is_terminal:
             return None
         return Eta(low=progress.eta * 0.8, high=progress.eta * 1.25)
+
+
+_QUICK = 8.0
+"""Seconds alone on the reference worker, up to which a job goes in the quick lane."""
+
+_MANY = 5
+"""Pictures of one job from which on it goes in the bulk lane, as clips do."""
+
+
+def lane_of(order: Order, cost: float) -> str:
+    """A handicap within the window: when a job runs, never how much its person gets."""
+    if order.kind == "animate" or order.rows >= _MANY:
+        return "bulk"
+    return "quick" if cost <= _QUICK else "normal"

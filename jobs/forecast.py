@@ -17,7 +17,7 @@ from jobs.job import JobId, UserId
 from jobs.line import Line, WaitingJob
 from jobs.planner import Contest, WorkerView, contest
 
-Cause = Literal["backoff", "no_worker", "cap", "forced", "next", "riding", "waiting_pass", "cold", "lane", "ahead"]
+Cause = Literal["offline", "backoff", "no_worker", "no_lora", "cap", "forced", "next", "riding", "waiting_pass", "cold", "lane", "ahead"]
 
 PEOPLE_MAX = 20_000
 """People looked at one by one; of a longer line every n-th stands for n."""
@@ -165,12 +165,11 @@ class Forecast:
         return min(rules.window, swap + rules.lane(job.lane))
 
     def _no_worker(self, job: WaitingJob) -> Why:
-        """Nobody online has what it needs; ``lora`` names one that is missing where the model itself is there."""
+        """Nobody online has what it needs: the model, or one of its LoRAs where the model is there."""
         have = {model for view in self._workers for model in view.models}
-        details: dict[str, str | int] = {"model": job.key.model}
         if job.key.model in have and job.key.loras:
-            details["lora"] = min(job.key.loras)
-        return Why(code="no_worker", details=details)
+            return Why(code="no_lora", details={"lora": min(job.key.loras)})
+        return Why(code="no_worker", details={"model": job.key.model})
 
     def _contest(self, view: WorkerView) -> Contest | None:
         if view.name not in self._contests:

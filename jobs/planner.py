@@ -1,43 +1,27 @@
-"""plan(): which waiting jobs a worker gets next. Pure: no input or output, no clock.
+"""make_plan(): which waiting jobs a worker gets next. Pure: no input or output, no clock.
 
-Round robin between people: whoever was served longest ago leads, and a batch is filled with jobs of the leader's batch
-key. Nobody rides along a second time while somebody who may be served now has not had a first turn in this round.
+Fair, then warm, then full, over the line in memory: the least account leads, any preference is a handicap inside one window, and whoever
+stands near the least may ride along. docs/fairness.md states what that promises.
 """
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from itertools import groupby
+from math import exp, inf
 
 from jobs.batch import BatchKey
 from jobs.fairness import Changes, PoolId
 from jobs.heads import Cursor
-from jobs.job import ACTIVE_MAX, JobId, UserId
-from jobs.line import ActiveJob, Group, Line
-from jobs.line import WaitingJob as Waiting
+from jobs.job import JobId, UserId
+from jobs.line import ActiveJob, Group, Line, WaitingJob
 
 
 @dataclass(frozen=True, kw_only=True)
-class WaitingJob:
-    """What planning needs to know of a job; ``place`` orders a person's own jobs (smaller is older)."""
+class Linger:
+    """Seconds that an idle worker may wait for company, and seconds of its time that company saves."""
 
-    id: JobId
-    user_id: UserId
-    key: BatchKey
-    place: int
-    alone: bool = False
-    """A suspect of having killed a worker: it runs by itself."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class QueueSnapshot:
-    """The queue at one moment, read in the transaction that claims from it."""
-
-    waiting: tuple[WaitingJob, ...]
-    active: Mapping[UserId, int]
-    """Leased or running jobs a person; people without any may be missing."""
-    served: Mapping[UserId, int]
-    """When a person was last served, as a number that grows with each claim; missing means never."""
+    most: float
+    saved: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +49,10 @@ class WorkerView:
     speed: float = 1.0
     free_in: float | None = None
     """Seconds until its pass ends, where somebody can tell."""
+    idle_for: float = inf
+    """Seconds since its last pass ended."""
+    linger: Mapping[str, Linger] = field(default_factory=dict)
+    """By model, how long a lone leader may wait for company; nothing where company was not measured to pay."""
 
     def pass_key(self, key: BatchKey) -> BatchKey:
         """What must agree to share a pass with such a job here."""
@@ -74,81 +62,6 @@ class WorkerView:
         """Rows of the largest pass with such a job."""
         known = (self.best_rows.get(key.model), limits.get((self.name, replace(key, detail=""))))
         return min([self.room + self.running_rows, *(rows for rows in known if rows is not None)])
-
-
-def turns(snapshot: QueueSnapshot) -> list[WaitingJob]:
-    """Every waiting job in the order of turns: one of each person, least recently served first, then their second, and so on."""
-    by_person = sorted(snapshot.waiting, key=lambda job: (job.user_id, job.place))
-    rounds: list[tuple[int, int, int, WaitingJob]] = []
-    for user_id, jobs in groupby(by_person, key=lambda job: job.user_id):
-        taken = snapshot.active.get(user_id, 0)
-        for index, job in enumerate(jobs):
-            rounds.append((taken + index, snapshot.served.get(user_id, -1), job.place, job))
-    return [job for *_, job in sorted(rounds, key=lambda row: row[:3])]
-
-
-def plan(snapshot: QueueSnapshot, worker: WorkerView) -> tuple[JobId, ...]:
-    """The jobs ``worker`` should take now, at most ``worker.room``; empty when nothing fits it.
-
-    All share one batch key with each other and with what already runs there. A person never exceeds
-    ACTIVE_MAX active jobs, counting those they already have.
-    """
-    if worker.room < 1 or worker.busy_alone:
-        return ()
-    return _fill(_servable(snapshot, worker), worker)
-
-
-def _servable(snapshot: QueueSnapshot, worker: WorkerView) -> list[WaitingJob]:
-    """The turns this worker could serve, each person's cut where their two slots are full."""
-    left = {job.user_id: ACTIVE_MAX - snapshot.active.get(job.user_id, 0) for job in snapshot.waiting}
-    servable: list[WaitingJob] = []
-    for job in turns(snapshot):
-        if left[job.user_id] > 0 and job.key.model in worker.models:
-            left[job.user_id] -= 1
-            servable.append(job)
-    return servable
-
-
-def _fill(servable: Sequence[WaitingJob], worker: WorkerView) -> tuple[JobId, ...]:
-    key = worker.running[0] if worker.running else None
-    picked: list[WaitingJob] = []
-    people: set[UserId] = set()
-    passed_over = False
-    for job in servable:
-        if len(picked) == worker.room:
-            break
-        again = job.user_id in people
-        if (again and passed_over) or not _fits(job, key, has_company=bool(picked or worker.running)):
-            # A joiner of the running pass may not overtake for ever: with another key leading, the pass drains.
-            if not picked and key is not None:
-                return ()
-            passed_over = True
-            continue
-        key = job.key
-        picked.append(job)
-        people.add(job.user_id)
-        if job.alone:
-            break
-    return tuple(job.id for job in picked)
-
-
-def _fits(job: WaitingJob, key: BatchKey | None, *, has_company: bool) -> bool:
-    if job.alone and has_company:
-        return False
-    return key is None or job.key == key
-
-
-def people_before(snapshot: QueueSnapshot, job_id: JobId) -> tuple[int, int] | None:
-    """(place in the queue from 1, people whose turn comes before), or None when the job does not wait."""
-    before: set[UserId] = set()
-    for place, job in enumerate(turns(snapshot), start=1):
-        if job.id == job_id:
-            return place, len(before - {job.user_id})
-        before.add(job.user_id)
-    return None
-
-
-# -- the planner over the line ----------------------------------------------------------------------------------------------
 
 
 class Reason(StrEnum):
@@ -172,7 +85,7 @@ class Reason(StrEnum):
 class PlannedLease:
     """A choice and its grounds, so that it can be replayed. ``low`` is the least account that waits for the worker."""
 
-    job: Waiting
+    job: WaitingJob
     worker: str
     reason: Reason
     low: float
@@ -202,6 +115,8 @@ class Plan:
     leases: tuple[PlannedLease, ...] = ()
     changes: Changes = field(default_factory=Changes)
     forced_at: Mapping[str, float] = field(default_factory=dict)
+    linger: float = 0.0
+    """Plan again in so many seconds: a worker idles on purpose, as company is likely and worth more than the wait."""
 
 
 def make_plan(line: Line, *workers: WorkerView) -> Plan:
@@ -216,7 +131,12 @@ def make_plan(line: Line, *workers: WorkerView) -> Plan:
         elif worker.room > 0:
             draft.lead(worker)
     draft.close()
-    return Plan(leases=tuple(draft.leases), changes=line.books.changes().then(draft.books.changes()), forced_at=draft.forced_at)
+    return Plan(
+        leases=tuple(draft.leases),
+        changes=line.books.changes().then(draft.books.changes()),
+        forced_at=draft.forced_at,
+        linger=draft.linger,
+    )
 
 
 def commit(line: Line, plan: Plan) -> None:
@@ -240,7 +160,7 @@ class Contest:
     """The least account that waits for a worker, and the job that would lead there with its (account + handicap, place)."""
 
     low: float
-    winner: Waiting
+    winner: WaitingJob
     score: tuple[float, int]
 
 
@@ -248,7 +168,7 @@ class Contest:
 class _Head:
     """Somebody's first job for a worker, where they stand, and what that worker would rather not."""
 
-    job: Waiting
+    job: WaitingJob
     need: str
     v: float
     swap: float = 0.0
@@ -274,6 +194,7 @@ class _Draft:
         self.books = line.books.draft()
         self.leases: list[PlannedLease] = []
         self.forced_at: dict[str, float] = {}
+        self.linger = 0.0
         self._taken: dict[UserId, set[JobId]] = {}
         self._cursors: dict[Group, Cursor | None] = {}
 
@@ -295,6 +216,9 @@ class _Draft:
         if aged is not None and aged is not leader and aged.v < leader.score[0]:
             leader, reason = aged, Reason.AGED
             self.forced_at[worker.name] = self._line.now
+        elif (rest := self._worth_waiting(worker, leader)) > 0:
+            self.linger = min(self.linger or rest, rest)
+            return
         self._lease(leader, worker, reason, low)
         if not leader.job.alone:
             room = worker.rows_max(leader.job.key, self._line.limits) - leader.job.rows
@@ -330,6 +254,23 @@ class _Draft:
             return None
         old = [head for head in fronts if now - self._line.waited_since(head.job) >= rules.old_after]
         return min(old, key=lambda head: (head.v, head.job.place), default=None)
+
+    def _worth_waiting(self, worker: WorkerView, leader: _Head) -> float:
+        """Seconds that this worker should wait for company.
+
+        Only where a lone leader has room, and what company saves, times the chance that it comes, is more than the wait.
+        """
+        key, terms = leader.job.key, worker.linger.get(leader.job.key.model)
+        if terms is None or leader.job.alone or worker.idle_for >= terms.most:
+            return 0.0
+        shared = worker.pass_key(key)
+        likely = 1 - exp(-self._line.arrivals(shared) * terms.most)
+        if likely * terms.saved <= terms.most or worker.rows_max(key, self._line.limits) <= leader.job.rows:
+            return 0.0
+        self._taken[leader.job.user_id] = {*self._gone(leader.job.user_id), leader.job.id}
+        company = any(self._least(group) is not None for group in self._line.mates_of(worker.name, shared))
+        self._taken[leader.job.user_id].discard(leader.job.id)
+        return 0.0 if company else terms.most - worker.idle_for
 
     def _fill(self, worker: WorkerView, key: BatchKey, low: float, room: int, reason: Reason) -> None:
         """Least accounts first, none further than the riders' window above the least that waits for the worker."""

@@ -11,7 +11,7 @@ from jobs.events import JobEvent
 from jobs.job import Failure, InputPicture, Job, JobId, Making, Picture, Place, UserId
 from jobs.line import Line
 from jobs.offer import LoraOffer, ModelOffer
-from jobs.planner import Plan, QueueSnapshot
+from jobs.planner import Plan, WorkerView
 from jobs.request import Order
 from jobs.run import MadePicture, Run, RunEvent, RunKey, WorkerReport
 
@@ -91,10 +91,6 @@ class JobStore(Protocol):
         """This person's jobs, newest first."""
         ...
 
-    async def snapshot(self) -> QueueSnapshot:
-        """The whole queue, for positions; :meth:`claim` reads its own."""
-        ...
-
     async def unfinished(self) -> list[Job]:
         """Every job that has not ended, oldest first."""
         ...
@@ -109,6 +105,10 @@ class JobStore(Protocol):
 
     async def look(self, question: Callable[[Line], T], *, fresh: float = 1.0) -> T:
         """What ``question`` (pure and quick) makes of the line as it was ``fresh`` seconds ago at most: places, causes, times."""
+        ...
+
+    def peek(self, question: Callable[[Line], T]) -> T:
+        """The same of the line as it is, without asking the ledger. Raises StoreUnavailable where it was never read."""
         ...
 
     async def accept(self, key: RunKey) -> Job:
@@ -315,6 +315,10 @@ class Fleet(Protocol):
 
     def online(self) -> Sequence[WorkerReport]:
         """Workers that answer now."""
+        ...
+
+    def views(self) -> Sequence[WorkerView]:
+        """Those workers as planning sees them."""
         ...
 
     def offers(self) -> Mapping[str, ModelOffer]:

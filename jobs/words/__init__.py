@@ -1,6 +1,6 @@
 """The one catalogue of sentences for people, in English and Spanish.
 
-``say("why.fair", "es", n=3)``. Keys are ``section.name`` over all TOML files beside this one; a sentence with a figure
+``say("why.ahead", "es", n=3)``. Keys are ``section.name`` over all TOML files beside this one; a sentence with a figure
 ``n`` may have ``one`` and ``other`` forms. Every key has every language: reading a catalogue that lacks one raises.
 Figures are data: they are inserted once and never read as format strings.
 """
@@ -15,6 +15,13 @@ from typing import Any
 from jobs.errors import DarkroomError
 
 LANGUAGES = ("en", "es")
+MORE = ("de", "fr", "it", "ja", "pt", "zh")
+"""Languages of the commands and cards alone."""
+TRANSLATED = (
+    "command", "aspect", "menu", "card", "queue", "why", "eta", "run", "done", "fail", "cancel", "verb", "act", "state", "alt", "photo",
+    "lineage",
+)  # fmt: skip
+"""The sections that every language has, whole."""
 _FIGURE = re.compile(r"\{(\w+)\}")
 
 
@@ -27,8 +34,9 @@ Forms = Mapping[str, str]
 
 
 def language_of(locale: str | None) -> str:
-    """The catalogue's language for a Discord or browser locale: ``es-419`` → ``es``; English for all others."""
-    return "es" if (locale or "").lower().split("-")[0] == "es" else "en"
+    """The catalogue's language for a Discord or browser locale: ``es-419`` → ``es``; English for those it does not know."""
+    language = (locale or "").lower().split("-")[0]
+    return language if language in (*LANGUAGES, *MORE) else "en"
 
 
 @cache
@@ -38,7 +46,31 @@ def catalogue() -> Mapping[str, Forms]:
     for file in sorted(files(__name__).iterdir(), key=lambda f: f.name):
         if file.name.endswith(".toml"):
             _read(file.name, tomllib.loads(file.read_text(encoding="utf-8")), sentences)
+    for language in MORE:
+        file = files(__name__) / "more" / f"{language}.toml"
+        if file.is_file():
+            _add(language, tomllib.loads(file.read_text(encoding="utf-8")), sentences)
     return sentences
+
+
+def _add(language: str, tree: Mapping[str, Mapping[str, Any]], into: dict[str, Forms]) -> None:
+    """One more language for sentences that are there. Raises CatalogueError for an unknown key or another figure."""
+    for section, entries in tree.items():
+        for name, told in entries.items():
+            key, name_of_file = f"{section}.{name}", f"more/{language}.toml"
+            if key not in into:
+                raise CatalogueError(f"{name_of_file}: there is no {key}")
+            forms = {f"{number}.{language}": text for number, text in told.items()} if isinstance(told, Mapping) else {language: told}
+            counted = "en" not in into[key]
+            if set(forms) != ({f"one.{language}", f"other.{language}"} if counted else {language}):
+                raise CatalogueError(f"{name_of_file}: {key} needs {'one and other' if counted else 'one sentence'}")
+            if any(_figures(text) != _figures(next(iter(into[key].values()))) for text in forms.values()):
+                raise CatalogueError(f"{name_of_file}: {key} has other figures than in English")
+            into[key] = {**into[key], **forms}
+
+
+def _figures(text: str) -> frozenset[str]:
+    return frozenset(_FIGURE.findall(text)) - {"n"}
 
 
 def _read(name: str, tree: Mapping[str, Mapping[str, Any]], into: dict[str, Forms]) -> None:
@@ -65,7 +97,7 @@ def _checked(name: str, key: str, forms: dict[str, str]) -> Forms:
     counted = {f"{number}.{language}" for number in ("one", "other") for language in LANGUAGES}
     if set(forms) not in (plain, counted):
         raise CatalogueError(f"{name}: {key} needs the forms {sorted(plain)} or {sorted(counted)}, has {sorted(forms)}")
-    figures = {frozenset(_FIGURE.findall(text)) - {"n"} for text in forms.values()}
+    figures = {_figures(text) for text in forms.values()}
     if len(figures) != 1:
         raise CatalogueError(f"{name}: {key} has other figures in one form than in another")
     return forms
@@ -73,12 +105,14 @@ def _checked(name: str, key: str, forms: dict[str, str]) -> Forms:
 
 def say(key: str, locale: str | None, /, **figures: object) -> str:
     """The sentence in the language of ``locale``. Raises KeyError for an unknown key or a missing figure."""
-    forms = catalogue()[key]
-    language = language_of(locale)
-    text = forms.get(language)
-    if text is None:
-        text = forms[f"{'one' if figures['n'] == 1 else 'other'}.{language}"]
+    text = _form(catalogue()[key], language_of(locale), figures.get("n"))
     return _FIGURE.sub(lambda match: str(figures[match[1]]), text)
+
+
+def _form(forms: Mapping[str, str], language: str, n: object) -> str:
+    """The sentence of that language, or the English one where it has none."""
+    counted = f"{'one' if n == 1 else 'other'}."
+    return next(forms[name] for name in (language, counted + language, "en", counted + "en") if name in forms)
 
 
 def explain(error: DarkroomError, locale: str | None) -> str:

@@ -31,7 +31,7 @@ def progress(step: int = 12, **known) -> JobProgressed:
 
 
 def every_card(locale: str, prompt: str) -> list[dict]:
-    waiting = status(job(locale=locale, prompt=prompt), position=3, why=Why(code="fair", details={"n": 2}))
+    waiting = status(job(locale=locale, prompt=prompt), position=3, why=Why(code="ahead", details={"n": 2, "seconds": 40}))
     failed = job(JobState.FAILED, locale=locale, prompt=prompt, failure=Failure(code="run_refused", details={"detail": WORST}))
     running = status(job(JobState.RUNNING, locale=locale, prompt=prompt), progress=progress())
     outlooks = [

@@ -3,15 +3,20 @@
 from functools import partial
 
 import pytest
-from sqlalchemy import Select, func, insert, select
+from sqlalchemy import Select, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from database.claim import _OF_DISPATCH, _statement
 from database.engine import Database
+from database.fenced import _LOCKING
+from database.log import _news, read_position
 from database.moments import moment_from_now, now
 from database.outbox import _due
-from database.queue import ACTIVE, QUEUED, heads, whole_queue
-from database.tables import job
-from tests.contract.asking import order
+from database.queue import ACTIVE, ALL_ACTIVE, QUEUED
+from database.submitting import _known_and_waiting
+from database.tables import account, job
+from jobs.job import UserId
+from tests.contract.asking import order, wish
 
 PEOPLE, EACH = 100, 20
 
@@ -38,14 +43,19 @@ async def long_queue(database: Database) -> Database:
 ACTIVE_ROWS = ("uq_job_user_id_slot", "ix_job_lease")
 WAITING_ROWS = ("ix_job_queue", "ix_job_deadline")
 OPEN_ROWS = ("ix_outbox_open", "ix_outbox_due")
+ONE_JOB = ("uq_job_id", "sqlite_autoindex_job_1", "(id=?)", "pk_job")
+NEW_LINES = ("ix_job_event_xid", "USING INTEGER PRIMARY KEY (rowid>?)")
 
 QUERIES: dict[str, tuple[Select, tuple[str, ...]]] = {
     "active": (select(job.c.user_id, job.c.slot).where(ACTIVE), ACTIVE_ROWS),
+    "held": (select(job).where(ALL_ACTIVE, job.c.worker == "w"), ACTIVE_ROWS),
+    "of one claim": (_OF_DISPATCH.params(dispatch="x"), ACTIVE_ROWS),
     "lapsed": (select(job.c.seq).where(ACTIVE, job.c.lease_until < now()), ACTIVE_ROWS),
     "overdue": (select(job.c.seq).where(QUEUED, job.c.deadline < now()), WAITING_ROWS),
-    "waiting of one": (select(func.count()).select_from(job).where(QUEUED, job.c.user_id == "u3"), WAITING_ROWS),
-    "heads": (heads(), WAITING_ROWS),
-    "whole queue": (whole_queue(), WAITING_ROWS),
+    "submission": (_known_and_waiting(wish(UserId("u3"))), WAITING_ROWS),
+    "a part of the queue": (select(job.c.seq).where(QUEUED, job.c.seq > 7).order_by(job.c.seq).limit(9), (*WAITING_ROWS, *ONE_JOB)),
+    "writes of lease holders": (_LOCKING.params(ids=["j1", "j2"]), ONE_JOB),
+    "accounts of other hosts' claims": (select(account).where(account.c.stamp > 3), ("ix_account_stamp",)),
     "outbox": (_due(), OPEN_ROWS),
 }
 
@@ -58,8 +68,38 @@ async def test_frequent_queries_never_walk_through_what_has_ended(long_queue: Da
 
 
 async def _plan(tx: AsyncConnection, *, query: Select) -> str:
-    sql = str(query.compile(dialect=tx.dialect, compile_kwargs={"literal_binds": True}))
+    return await _explain(tx, sql=str(query.compile(dialect=tx.dialect, compile_kwargs={"literal_binds": True})))
+
+
+async def _explain(tx: AsyncConnection, *, sql: str) -> str:
     if tx.dialect.name == "postgresql":
         await tx.exec_driver_sql("SET LOCAL enable_seqscan = off")  # a table this small is read whole otherwise
         return "\n".join((await tx.exec_driver_sql("EXPLAIN " + sql)).scalars())
     return "\n".join(row[3] for row in await tx.exec_driver_sql("EXPLAIN QUERY PLAN " + sql))
+
+
+async def test_the_log_is_read_from_where_it_was_left_off(long_queue: Database):
+    """Whatever the database believes of the parameter: prepared once, it is asked with another one each time."""
+    query = _news(long_queue.is_postgresql)
+    plan = await long_queue.read(partial(_plan_of_log, query=query))
+
+    assert any(index in plan for index in NEW_LINES)
+    assert not any(whole in plan for whole in ("Seq Scan on job_event", "SCAN job_event"))
+
+
+async def _plan_of_log(tx: AsyncConnection, *, query: Select) -> str:
+    seen = await read_position(tx)
+    values = {"seen": seen, "oldest": int(seen.partition(":")[0])} if tx.dialect.name == "postgresql" else {"seen": seen}
+    return await _plan(tx, query=query.params(**values))
+
+
+async def test_a_lease_finds_its_jobs_and_their_persons_slots_by_index(long_queue: Database):
+    sql = str(_statement("postgresql" if long_queue.is_postgresql else "sqlite"))
+    chosen = '[{"id": "j0", "nth": 0, "predicted": 1.0, "charged": "{}"}]'
+    for name, value in {"ids": "ARRAY['j0']", "chosen": f"'{chosen}'", "worker": "'w'", "owner": "'o'", "dispatch": "'d'", "seconds": "30.0"}.items():
+        sql = sql.replace(f":{name}", value)
+
+    plan = await long_queue.read(partial(_explain, sql=sql))
+
+    assert any(index in plan for index in ("uq_job_id", "sqlite_autoindex_job_1", "(id=?)"))
+    assert any(index in plan for index in ACTIVE_ROWS)

@@ -35,7 +35,7 @@ async def test_a_persons_third_request_waits_until_one_of_two_is_done(fakes, lab
     await asyncio.sleep(0.3)
     assert [(await lab.store.get(job.id)).state for job in jobs[2:]] == [JobState.QUEUED] * 2
     status = await lab.desk.status(jobs[2].id, user_id=UserId("web:a"))
-    assert status.why.code == "own"
+    assert status.why.code == "cap"
     worker.gate.set()
     assert {(await lab.ended(job.id)).state for job in jobs} == {JobState.DONE}
 

@@ -6,15 +6,26 @@ from pathlib import Path
 import pytest
 
 from jobs import errors
-from jobs.words import LANGUAGES, CatalogueError, _read, catalogue, duration, explain, language_of, say
+from jobs.words import LANGUAGES, MORE, TRANSLATED, CatalogueError, _add, _read, catalogue, duration, explain, language_of, say
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_every_sentence_has_every_language():
+def test_every_sentence_is_there_in_english_and_spanish_and_what_discord_shows_in_all_languages():
     for key, forms in catalogue().items():
-        assert {form.split(".")[-1] for form in forms} == set(LANGUAGES), key
+        wanted = {*LANGUAGES, *MORE} if key.split(".")[0] in TRANSLATED else set(LANGUAGES)
+        assert {form.split(".")[-1] for form in forms} >= wanted, key
         assert all(text.strip() for text in forms.values()), key
+
+
+def test_a_further_language_may_not_invent_a_key_nor_change_its_figures():
+    known = {"a.b": {"en": "{x}", "es": "{x}"}, "a.c": {"one.en": "1", "other.en": "{n}", "one.es": "1", "other.es": "{n}"}}
+    with pytest.raises(CatalogueError, match="there is no"):
+        _add("de", {"a": {"z": "?"}}, dict(known))
+    with pytest.raises(CatalogueError, match="other figures"):
+        _add("de", {"a": {"b": "{y}"}}, dict(known))
+    with pytest.raises(CatalogueError, match="one and other"):
+        _add("de", {"a": {"c": "{n}"}}, dict(known))
 
 
 def test_a_missing_language_and_a_differing_figure_are_refused():
@@ -30,11 +41,11 @@ def test_figures_are_inserted_once_and_never_interpreted():
 
 
 def test_plurals_follow_n():
-    assert say("why.fair", "en", n=1).startswith("1 person ")
-    assert say("why.fair", "es-ES", n=2) == "Antes van 2 personas que han usado menos tiempo."
+    assert say("why.ahead", "en", n=1).startswith("1 person ")
+    assert say("why.ahead", "es-ES", n=2) == "Antes van 2 personas que han usado menos tiempo."
 
 
-@pytest.mark.parametrize(("locale", "language"), [("es-419", "es"), ("es-ES", "es"), ("en-US", "en"), ("de", "en"), (None, "en"), ("", "en")])
+@pytest.mark.parametrize(("locale", "language"), [("es-419", "es"), ("es-ES", "es"), ("en-US", "en"), ("de", "de"), ("pt-BR", "pt"), ("zh-TW", "zh"), ("ko", "en"), (None, "en"), ("", "en")])
 def test_locales_find_their_language(locale, language):
     assert language_of(locale) == language
 

@@ -88,7 +88,7 @@ class AdminCog(commands.Cog):
         if sure.lower() in ("yes", "si", "sí"):
             await _reply(ctx, cleared(await self._desk.clear_waiting(), locale))
             return
-        waiting = len((await self._desk.snapshot()).waiting)
+        waiting = (await self._desk.snapshot()).waiting
         if waiting:
             await _reply(ctx, say("admin.clear_ask", locale, n=waiting), view=question(ctx.author.id, locale))
         else:

@@ -32,7 +32,7 @@ class HouseCog(commands.Cog):
             snapshot = await self._desk.snapshot()
             mine = [job for job in await self._store.recent(user_of(interaction), limit=40) if not job.state.is_terminal]
             known = [self._desk.outlook(job, snapshot) if job.state is JobState.QUEUED else self._desk.course(job) for job in mine]
-            return Reply(card=queue_card(known, len(snapshot.waiting), locale_of(interaction)))
+            return Reply(card=queue_card(known, snapshot.waiting, locale_of(interaction)))
 
         await answer_in_time(interaction, work())
 
@@ -42,7 +42,7 @@ class HouseCog(commands.Cog):
         """The GPUs."""
 
         async def work() -> Reply:
-            waiting = len((await self._desk.snapshot()).waiting)
+            waiting = (await self._desk.snapshot()).waiting
             speed = Speed(model=self._fleet.default_model, eta=self._expected())
             return Reply(card=status_card(self._fleet.online(), waiting, speed, locale_of(interaction)))
 

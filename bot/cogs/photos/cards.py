@@ -39,6 +39,10 @@ class Outlook:
     """Other requests in the same pass, as far as this host knows."""
 
 
+_ON_THE_WAY = ("cap", "forced", "next", "riding", "waiting_pass", "cold", "lane", "ahead")
+"""Causes that pass by themselves: a GPU is there."""
+
+
 def card(outlook: Outlook, *, marker: int) -> Card:
     """The card of a job in whatever state it is. ``marker`` (31 bits) finds the message again after a lost answer."""
     job = outlook.status.job
@@ -171,7 +175,7 @@ def _ready_line(outlook: Outlook, locale: str | None) -> str:
     if outlook.ready_at is not None:
         return say("card.ready", locale, when=f"<t:{int(outlook.ready_at.timestamp())}:R>")
     why = outlook.status.why
-    if why is not None and why.code in ("fair", "own", "busy", "next"):  # a GPU is there, and nothing was measured yet
+    if why is not None and why.code in _ON_THE_WAY:  # a GPU is there, and nothing was measured yet
         return say("eta.unknown", locale)
     return ""
 

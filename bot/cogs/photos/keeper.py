@@ -12,12 +12,11 @@ from bot.cogs.interactions import NETWORK_FAULTS
 from bot.cogs.photos.budget import Budget
 from bot.cogs.photos.courier import DELETED, DiscordCourier
 from bot.cogs.photos.memory import CardMemory, fingerprint
-from jobs.desk import Desk
+from jobs.desk import Desk, QueueSnapshot
 from jobs.errors import DarkroomError, StoreUnavailable
 from jobs.events import JobCancelRequested, JobEvent, JobFact, JobProgressed, JobRequeued, JobStarted
 from jobs.feed import Feed
 from jobs.job import Job, JobId, JobState
-from jobs.planner import QueueSnapshot
 from jobs.ports import Clock, Delivery, DeliveryKind, JobStore, Outbox
 from jobs.words import say
 

@@ -13,11 +13,10 @@ from bot.cogs.photos.cards import Outlook
 from bot.cogs.voices.persona import Occasion
 from bot.cogs.voices.speaker import Speaker
 from jobs.batch import BatchKey
-from jobs.desk import Desk, JobStatus
+from jobs.desk import Desk, JobStatus, QueueSnapshot
 from jobs.events import JobProgressed
 from jobs.feed import Feed
 from jobs.job import Job, JobId, JobState
-from jobs.planner import QueueSnapshot
 from jobs.ports import Clock, DeliveryKind, JobStore
 
 PREVIEW_MAX = 64 * 1024
@@ -123,6 +122,10 @@ class CardMemory:
     async def ending_line(self, job: Job) -> str | None:
         """What the persona says with the pictures."""
         return await self._speaker.line(job, "done") if self._speaker is not None else None
+
+    async def wants_dm(self, job: Job) -> bool:
+        """Whether its person chose to be told by direct message."""
+        return await self._speaker.wants_dm(job) if self._speaker is not None else False
 
     def note_making(self, job: Job) -> None:
         """Which jobs are being made where, so that a card can say how many share its pass."""
