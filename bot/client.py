@@ -13,8 +13,11 @@ from discord.ext import commands
 
 from bot.cogs.admin.cog import AdminCog
 from bot.cogs.admin.scopes import CommandSync
+from bot.cogs.admin.slash import AdminSlash, Audit
 from bot.cogs.admin.views import on_admin_press
 from bot.cogs.archive.cog import ArchiveCog
+from bot.cogs.gallery.cog import GalleryCog
+from bot.cogs.gallery.store import Gallery
 from bot.cogs.house.cog import HouseCog
 from bot.cogs.imagine.cog import ImagineCog
 from bot.cogs.imagine.localised import CatalogueTranslator
@@ -27,6 +30,10 @@ from bot.cogs.photos.courier import FILE_LIMIT, DiscordCourier
 from bot.cogs.photos.keeper import CardKeeper
 from bot.cogs.photos.memory import CardMemory
 from bot.cogs.preferring import Choices
+from bot.cogs.safety.cog import SafetyCog
+from bot.cogs.safety.gates import Conduct, Gates
+from bot.cogs.safety.quotas import QuotasInvalid, read_quotas
+from bot.cogs.safety.rules import RulesInvalid, read_file, shipped_rules
 from bot.cogs.sessions.channels import CHANNEL_SHARE, SessionStore, Studios
 from bot.cogs.sessions.cog import SessionsCog
 from bot.cogs.switchboard import Switchboard
@@ -34,7 +41,7 @@ from bot.cogs.taking import Taker
 from bot.cogs.verbs.cog import VerbsCog
 from bot.cogs.verbs.commands import VerbCommands
 from bot.cogs.verbs.menus import PictureMenus
-from bot.cogs.voices.persona import PLAIN, read_folder, shipped
+from bot.cogs.voices.persona import PLAIN, PersonaInvalid, read_folder, shipped
 from bot.cogs.voices.speaker import Speaker
 from bot.poster import SEND_TIMEOUT, Poster
 from jobs.desk import Desk
@@ -78,6 +85,13 @@ class IntentMissing(DiscordDoorError):
         super().__init__("intent_missing")
 
 
+class FileInvalid(DiscordDoorError):
+    """A file of the operator's (rules, quotas, a persona) cannot be used."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__("operators_file", reason=reason)
+
+
 class GatewayRefused(DiscordDoorError):
     """The gateway closed for good with another code."""
 
@@ -98,6 +112,8 @@ class DoorParts:
     feed: Feed
     clock: Clock
     members: Members
+    gallery: Gallery
+    conduct: Conduct
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,6 +133,18 @@ class DoorOptions:
     """Channels of the guild from which on studios are threads."""
     idle_days: float = 30.0
     """Days without a request after which a studio is put aside."""
+    gallery_channel_id: int | None = None
+    """Where pictures are published; None: the channel called ``gallery``."""
+    moderation_channel_id: int | None = None
+    """Where appeals go; None: there are none."""
+    audit_channel_id: int | None = None
+    rules: Path | None = None
+    """The operator's ``rules.toml``."""
+    quotas: Path | None = None
+    """The operator's ``quotas.toml``."""
+    adult_models: Collection[str] = ()
+    """Models that are served in age-restricted channels only."""
+    waiting_limit: int = 20
     persona: str = PLAIN
     """The voice of people who chose none."""
     personas: Path | None = None
@@ -171,7 +199,15 @@ class DarkroomBot(commands.Bot):
         self.scopes = CommandSync(tree=self.tree, guild_id=options.guild_id, memory=options.commands_file)
         self.switchboard = Switchboard()
         self.choices = Choices(parts.members)
-        self.taker = Taker(desk=parts.desk, studios=self.studios, choices=self.choices)
+        self.gates = Gates(
+            conduct=parts.conduct,
+            clock=parts.clock,
+            rules=[*shipped_rules(), *read_file(options.rules)],
+            quotas=read_quotas(options.quotas),
+            adult_models=frozenset(options.adult_models),
+            usual_model=parts.fleet.default_model,
+        )
+        self.taker = Taker(desk=parts.desk, studios=self.studios, choices=self.choices, gates=[self.gates.check])
         self.intake = Intake(client=self, desk=parts.desk)
         self._refusal: DiscordDoorError | None = None
         self._closing = asyncio.Event()
@@ -179,7 +215,7 @@ class DarkroomBot(commands.Bot):
 
     def _build_delivery(self) -> None:
         parts = self.parts
-        budget = Budget(parts.clock)
+        budget = self.budget = Budget(parts.clock)
         self.speaker = Speaker(
             members=parts.members,
             choices=self.choices,
@@ -340,6 +376,32 @@ class DarkroomBot(commands.Bot):
         )
         await self.add_cog(archive)
         await self.add_cog(likes)
+        gallery = GalleryCog(
+            client=self,
+            gallery=parts.gallery,
+            store=parts.store,
+            pictures=parts.pictures,
+            taker=self.taker,
+            intake=self.intake,
+            verbs=verbs,
+            budget=self.budget,
+            find_channel=lambda: self._text_channel(self.options.gallery_channel_id, "gallery"),
+        )
+        verbs.add_gallery(gallery.ask, gallery)
+        safety = SafetyCog(
+            conduct=parts.conduct,
+            gates=self.gates,
+            waiting_limit=self.options.waiting_limit,
+            moderators=lambda: self._text_channel(self.options.moderation_channel_id),
+            may_judge=self.may_administer,
+        )
+        audit = Audit(conduct=parts.conduct, channel=lambda: self._text_channel(self.options.audit_channel_id))
+        admin = AdminSlash(desk=self.desk, store=parts.store, scopes=self.scopes, permits=self, conduct=parts.conduct, audit=audit)
+        await self.add_cog(gallery)
+        await self.add_cog(safety)
+        await self.add_cog(admin)
+        self.switchboard.connect("pub", gallery.on_press)
+        self.switchboard.connect("appeal", safety.on_press)
         await self.add_cog(HouseCog(desk=self.desk, store=parts.store, fleet=parts.fleet))
         for menu in menus.menus:
             self.tree.add_command(menu)
@@ -351,6 +413,16 @@ class DarkroomBot(commands.Bot):
         self.switchboard.connect("src", menus.on_press)
         self.switchboard.connect("ask", imagine.on_press)
         self.switchboard.connect("admin", on_admin_press)
+
+    def _text_channel(self, channel_id: int | None, name: str | None = None) -> discord.TextChannel | None:
+        """A channel of the guild by its id, or by its name where no id was given."""
+        guild = self.get_guild(self.allowed_guild_id)
+        if guild is None:
+            return None
+        if channel_id is not None:
+            channel = guild.get_channel(channel_id)
+            return channel if isinstance(channel, discord.TextChannel) else None
+        return discord.utils.get(guild.text_channels, name=name) if name else None
 
     async def _sync_commands(self) -> None:
         try:
@@ -416,7 +488,7 @@ class DarkroomBot(commands.Bot):
 async def keep_serving(parts: DoorParts, options: DoorOptions, token: str, stop: asyncio.Event) -> None:
     """The Discord door until ``stop``: a client that a bug or a broken event ended is replaced by a new one.
 
-    Raises TokenRefused, IntentMissing, GatewayRefused: what only an operator can mend.
+    Raises TokenRefused, IntentMissing, GatewayRefused, FileInvalid: what only an operator can mend.
     """
     delay = 1.0
     while not stop.is_set():
@@ -425,6 +497,8 @@ async def keep_serving(parts: DoorParts, options: DoorOptions, token: str, stop:
             await DarkroomBot(parts, options).serve(token, stop)
         except DiscordDoorError:
             raise
+        except (PersonaInvalid, QuotasInvalid, RulesInvalid) as error:
+            raise FileInvalid(str(error)) from error
         except Exception:  # noqa: BLE001  discord.py ends a client on any event it cannot read; the others' doors stay open
             _log.exception("the Discord client ended; a new one starts in %.0f s", delay)
         if parts.clock.monotonic() - started > 300:

@@ -17,9 +17,11 @@ from bot.clock import SystemClock, draw_seed, new_job_id
 from bot.discord_address import DiscordAddressError, apply_discord_address
 from bot.poster import SEND_TIMEOUT
 from bot.settings import Settings
+from database.conduct_store import SqlConductStore
 from database.engine import Database, open_database
 from database.errors import DatabaseError
 from database.fleet_memory import FleetMemory
+from database.gallery_store import SqlGalleryStore
 from database.inputs import InputMemory
 from database.job_store import SqlJobStore
 from database.member_store import SqlMemberStore
@@ -219,6 +221,8 @@ async def _serve_discord(lab: Lab, settings: Settings, token: str, stop: asyncio
             feed=lab.feed,
             clock=SystemClock(),
             members=SqlMemberStore(lab.database),
+            gallery=SqlGalleryStore(lab.database),
+            conduct=SqlConductStore(lab.database),
         ),
         DoorOptions(
             guild_id=settings.allowed_guild_id,
@@ -226,6 +230,18 @@ async def _serve_discord(lab: Lab, settings: Settings, token: str, stop: asyncio
             staff_role_ids=settings.staff_role_ids,
             message_content=settings.message_content_intent,
             commands_file=settings.storage / "commands.sha256",
+            members_intent=settings.members_intent,
+            gallery_channel_id=settings.gallery_channel_id,
+            moderation_channel_id=settings.moderation_channel_id,
+            audit_channel_id=settings.audit_channel_id,
+            adult_models=settings.adult_models,
+            idle_days=settings.studio_idle_days,
+            channel_share=settings.studio_channels,
+            persona=settings.persona,
+            personas=settings.storage / "personas",
+            rules=settings.storage / "rules.toml",
+            quotas=settings.storage / "quotas.toml",
+            waiting_limit=settings.waiting_limit,
             # A delivery that a crash cut off is taken up again after twice this and ten seconds.
             send_timeout=min(SEND_TIMEOUT, 1.5 * settings.lease_seconds),
         ),

@@ -27,6 +27,14 @@ class Settings:
     owner_ids: frozenset[int] = frozenset()
     staff_role_ids: frozenset[int] = frozenset()
     message_content_intent: bool = False
+    members_intent: bool = False
+    gallery_channel_id: int | None = None
+    moderation_channel_id: int | None = None
+    audit_channel_id: int | None = None
+    adult_models: frozenset[str] = frozenset()
+    studio_idle_days: int = 30
+    studio_channels: int = 450
+    persona: str = "plain"
     database_url: str | None = field(default=None, repr=False)
     sqlite_synchronous: Literal["FULL", "NORMAL"] = "FULL"
     storage: Path = Path("storage")
@@ -61,6 +69,14 @@ def read_settings(values: Mapping[str, str | None]) -> Settings:
         owner_ids=reader.read("OWNER_IDS", _snowflakes, frozenset()),
         staff_role_ids=reader.read("STAFF_ROLE_IDS", _snowflakes, frozenset()),
         message_content_intent=reader.read("MESSAGE_CONTENT_INTENT", _yes_or_no, default=False),
+        members_intent=reader.read("MEMBERS_INTENT", _yes_or_no, default=False),
+        gallery_channel_id=reader.read("GALLERY_CHANNEL_ID", _snowflake, None),
+        moderation_channel_id=reader.read("MODERATION_CHANNEL_ID", _snowflake, None),
+        audit_channel_id=reader.read("AUDIT_CHANNEL_ID", _snowflake, None),
+        adult_models=frozenset(reader.read("ADULT_MODELS", _list, ())),
+        studio_idle_days=reader.read("STUDIO_IDLE_DAYS", _whole(1, 3650), 30),
+        studio_channels=reader.read("STUDIO_CHANNELS", _whole(1, 500), 450),
+        persona=reader.text("PERSONA") or "plain",
         database_url=reader.text("DATABASE_URL"),
         sqlite_synchronous=reader.read("SQLITE_SYNCHRONOUS", _synchronous, "FULL"),
         storage=Path(reader.text("STORAGE") or "storage"),

@@ -44,6 +44,19 @@ class Reply:
 Answer = str | Reply
 
 
+class ToldError(DarkroomError):
+    """An error whose answer is more than a sentence: it offers what to do."""
+
+    def reply(self, locale: str | None) -> Reply:
+        """What the person sees."""
+        raise NotImplementedError
+
+
+def user_of_person(person: discord.abc.User) -> UserId:
+    """A member, as the ledger names them."""
+    return UserId(f"discord:{person.id}")
+
+
 def user_of(interaction: discord.Interaction) -> UserId:
     """Who acts, as the ledger names them."""
     return UserId(f"discord:{interaction.user.id}")
@@ -114,6 +127,8 @@ async def answer_in_time(interaction: discord.Interaction, work: Coroutine[Any, 
 async def _explained(work: Coroutine[Any, Any, Answer], locale: str) -> Answer:
     try:
         return await work
+    except ToldError as error:
+        return error.reply(locale)
     except DarkroomError as error:
         return explain(error, locale)
 

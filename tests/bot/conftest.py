@@ -16,7 +16,9 @@ from discord.http import Route
 from bot.client import DarkroomBot, DoorOptions, DoorParts
 from bot.clock import SystemClock
 from bot.discord_address import apply_discord_address
+from database.conduct_store import SqlConductStore
 from database.engine import open_database
+from database.gallery_store import SqlGalleryStore
 from database.member_store import SqlMemberStore
 from database.session_store import SqlSessionStore
 from jobs.carrier import Policy
@@ -165,6 +167,7 @@ async def scene_at(
             parts = DoorParts(
                 desk=lab.desk, store=lab.store, outbox=lab.outbox, pictures=lab.pictures, sessions=sessions,
                 fleet=lab.pool, feed=lab.feed, clock=SystemClock(), members=members,
+                gallery=SqlGalleryStore(database), conduct=SqlConductStore(database),
             )  # fmt: skip
             options = DoorOptions(guild_id=int(guild["id"]), commands_file=folder / "commands.json", **(door or {}), **more)
             bot, stop = DarkroomBot(parts, options), asyncio.Event()

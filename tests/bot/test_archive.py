@@ -150,3 +150,14 @@ async def test_privacy_export_holds_everything_and_delete_leaves_nothing(able: S
     with pytest.raises(Refused):
         await able.play.channel(studio["id"], "ada")
     assert "your studio" in await able.said("ada", "again")
+
+
+async def test_who_chose_it_is_told_by_direct_message(able: Scene):
+    card = await ask(able, "ada", "settings")
+    await able.play.click("ada", card["id"], press_id(card, "dm"), wait="answer")
+    (message,) = await made(able, "ada", "a red fox")
+    dm = await able.play.dm("ada")
+    told = await able.play.wait_message("ada", dm["id"], lambda m: "Your photo is ready" in m["content"], timeout_s=20)
+    assert f"/{message['channel_id']}/{message['id']}" in told["content"]
+    await made(able, "chen", "a blue fox")
+    assert await able.play.messages((await able.play.dm("chen"))["id"]) == []

@@ -8,7 +8,7 @@ import pytest
 from discord.gateway import DiscordWebSocket
 from discord.http import Route
 
-from bot.client import DarkroomBot, IntentMissing, TokenRefused, intents, keep_serving
+from bot.client import DarkroomBot, DiscordDoorError, DoorOptions, IntentMissing, TokenRefused, intents, keep_serving
 from bot.discord_address import DiscordAddressError, apply_discord_address, looks_real
 from jobs.words import explain
 from tests.bot.conftest import OpenScene, Scene
@@ -123,3 +123,13 @@ async def test_a_client_that_a_bug_ended_is_replaced(scene: Scene):
         stop.set()
         async with asyncio.timeout(40):
             await serving
+
+
+async def test_a_rules_file_that_cannot_be_used_ends_the_door_with_its_fault(open_scene, tmp_path):
+    scene = await open_scene()
+    await scene.stop()
+    (tmp_path / "rules.toml").write_text("[[rule]]\nname = 'x'\n")
+    options = DoorOptions(guild_id=scene.guild_id, rules=tmp_path / "rules.toml")
+    with pytest.raises(DiscordDoorError) as refused:
+        await keep_serving(scene.bot.parts, options, scene.server.token, asyncio.Event())
+    assert "rules.toml, rule 1" in explain(refused.value, "en")

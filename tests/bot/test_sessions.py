@@ -263,7 +263,7 @@ async def test_the_studios_own_voice_beats_the_persons(scene: Scene):
     card = await ask(scene, "ada", "session settings")
     await scene.play.select("ada", card["id"], press_id(card, "persona"), ["serious"], wait="answer")
     await scene.imagine("ada")
-    serious = {line for line in shipped()["serious"].lines["done"]["en"]}
+    serious = set(shipped()["serious"].lines["done"]["en"])
     message = await scene.play.wait_message("ada", (await scene.studio_of("ada"))["id"], lambda m: m["mentions"], timeout_s=40)
     assert any(line in texts(message) for line in serious)
 

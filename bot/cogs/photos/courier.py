@@ -46,6 +46,7 @@ SURE_LIMIT = 8 * 1024 * 1024
 
 
 TAKE_DOWN_TIMEOUT = 20.0
+TELL_TIMEOUT = 10.0
 
 
 class DiscordCourier:
@@ -140,7 +141,21 @@ class DiscordCourier:
                 raise
             # The limit that Discord tells of is sometimes higher than the one it holds.
             message = await self._send_picture(delivery, job, originals, limit=SURE_LIMIT)
+        await self._tell_privately(job, message.id)
         return Posted(message_id=str(message.id))
+
+    async def _tell_privately(self, job: Job, message_id: int) -> None:
+        """A direct message, for who chose it. A courtesy: tried once, and its failure is nobody's fault."""
+        if job.place is None or not await self._memory.wants_dm(job):
+            return
+        link = f"https://discord.com/channels/{job.place.guild_id}/{job.place.channel_id}/{message_id}"
+        try:
+            await self._budget.spend()
+            async with asyncio.timeout(TELL_TIMEOUT):
+                channel = await self._client.http.start_private_message(int(person(job.user_id)))
+                await self._client.get_partial_messageable(int(channel["id"])).send(say("photo.ready_dm", job.place.locale, link=link))
+        except NETWORK_FAULTS as error:
+            _log.info("no direct message for job %s: %s", job.id, error)
 
     async def _send_picture(self, delivery: Delivery, job: Job, originals: list[bytes], *, limit: int) -> discord.Message:
         # Encoding takes seconds of CPU: not on the loop.

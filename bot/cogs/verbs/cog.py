@@ -44,6 +44,7 @@ class VerbsCog(commands.Cog):
         self._members = members
         self._choices = choices
         self._prints = prints
+        self._also: Prints | None = None
         self._fleet = fleet
         self._taker = taker
         self._whole: dict[str, Act] = {
@@ -68,6 +69,11 @@ class VerbsCog(commands.Cog):
             "use": self._use,
         }
 
+    def add_gallery(self, publish: Act, prints: Prints) -> None:
+        """Where pictures can be published, and where they hang besides."""
+        self._of_picture["publish"] = publish
+        self._also = prints
+
     async def on_press(self, press: Press) -> None:
         """Find the job, see that it is the presser's, and do what the button says."""
         verb, job_id, user_id = press.address.verb, JobId(press.address.subject), UserId(press.user_id)
@@ -91,7 +97,8 @@ class VerbsCog(commands.Cog):
         if number == 0 and len(job.pictures) > 1:
             await tell(press.interaction, Reply(card=cards.ask_which(job, press.address.verb, press.locale)))
             return
-        derive.source_of(job, number or 1)  # says kindly that it is gone, before a form is filled in for nothing
+        if press.address.verb != "publish":
+            derive.source_of(job, number or 1)  # says kindly that it is gone, before a form is filled in for nothing
         await act(press, job, number or 1)
 
     async def _take(self, press: Press, request: Request) -> None:
@@ -128,8 +135,10 @@ class VerbsCog(commands.Cog):
 
     async def _delete(self, press: Press, job: Job, _: int) -> None:
         async def work() -> str:
+            for prints in (self._also, self._prints):
+                if prints is not None:
+                    await prints.take_down(job)
             await self._members.discard(job.user_id, job.id)
-            await self._prints.take_down(job)
             return say("act.deleted", press.locale)
 
         await answer_in_time(press.interaction, work())

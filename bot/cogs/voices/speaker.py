@@ -9,7 +9,6 @@ from bot.cogs.voices.persona import PLAIN, Occasion, Persona
 from jobs.errors import StoreUnavailable
 from jobs.job import Job
 
-
 Voice = Callable[[Job], Awaitable[str | None]]
 
 
@@ -43,6 +42,10 @@ class Speaker:
         turn = asked if occasion == "waiting" else ended
         # An operator's line is text like any other: it pings nobody and formats nothing.
         return shown(persona.line(occasion, job.place.locale if job.place else None, turn=turn, salt=job.user_id), limit=200)
+
+    async def wants_dm(self, job: Job) -> bool:
+        """Whether its person chose to be told by direct message."""
+        return (await self._choices.of(job.user_id)).dm
 
     async def _chosen(self, job: Job) -> str:
         """The studio's own voice, else the person's, else the house's."""

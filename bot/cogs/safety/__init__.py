@@ -1,0 +1,1 @@
+"""What may be asked for here, by whom, and how much: rules, strikes with decay, appeals, bans, quotas."""

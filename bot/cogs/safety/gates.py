@@ -1,0 +1,168 @@
+"""What a wish must pass before it is taken: bans, the rules about words, age, quotas."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+import discord
+
+from bot.cogs.interactions import Reply, ToldError, user_of_person
+from bot.cogs.parts import Address, button, panel, row
+from bot.cogs.safety.quotas import Allowance, Quotas
+from bot.cogs.safety.rules import Rule, first_broken
+from bot.cogs.taking import Wish
+from jobs.errors import DarkroomError, WaitingLimitReached
+from jobs.job import UserId
+from jobs.ports import Clock
+from jobs.words import say
+
+STRIKES = 3
+"""Strikes that stand at once before nothing more is taken for a while."""
+
+STRIKE_LIFE = 30 * 86_400.0
+"""Seconds after which a strike is forgotten."""
+
+TIME_OUT = 86_400.0
+"""Seconds without requests after the last of too many strikes."""
+
+
+class Load(Protocol):
+    """How much of the house somebody uses."""
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait."""
+        ...
+
+    @property
+    def active(self) -> int:
+        """Requests that are being made."""
+        ...
+
+    @property
+    def seconds(self) -> float:
+        """GPU seconds of the last day, beside what is expected of what waits."""
+        ...
+
+
+class Conduct(Protocol):
+    """Strikes, bans and use (:class:`database.conduct_store.SqlConductStore`)."""
+
+    async def strike(self, user_id: UserId, rule: str, wish: Mapping[str, Any]) -> int:
+        """Note a strike; its number."""
+        ...
+
+    async def standing(self, user_id: UserId, *, seconds: float) -> Sequence[datetime]:
+        """When each strike of the last ``seconds`` was given, newest first."""
+        ...
+
+    async def get_strike(self, seq: int) -> Mapping[str, Any] | None:
+        """One strike, or None."""
+        ...
+
+    async def settle_strike(self, seq: int, *, before: Sequence[str], after: str) -> bool:
+        """Move a strike on; False when it was not in one of ``before`` any more."""
+        ...
+
+    async def ban(self, user_id: UserId, *, by: str, reason: str, seconds: float | None) -> None:
+        """Nothing is taken from this person for so long."""
+        ...
+
+    async def unban(self, user_id: UserId) -> bool:
+        """Lift it; False when there was none."""
+        ...
+
+    async def ban_of(self, user_id: UserId) -> Mapping[str, Any] | None:
+        """The ban that holds now, or None."""
+        ...
+
+    async def note(self, actor: str, action: str, subject: str, **detail: Any) -> None:
+        """A line of the audit log."""
+        ...
+
+    async def log(self, *, limit: int) -> Sequence[Mapping[str, Any]]:
+        """The newest lines of the audit log first."""
+        ...
+
+    async def load(self, user_id: UserId) -> Load:
+        """How much of the house this person uses."""
+        ...
+
+
+class Blocked(ToldError):
+    """A rule does not allow the words. Its answer says which rule, never which words, and offers an appeal."""
+
+    def __init__(self, rule: Rule, strike: int | None) -> None:
+        super().__init__("blocked")
+        self.rule = rule
+        self.number = strike
+
+    def reply(self, locale: str | None) -> Reply:
+        """The reason, and the button that asks a human."""
+        words = discord.ui.TextDisplay(f"{say('safety.blocked', locale)}\n{self.rule.reason(locale)}")
+        if self.number is None:
+            return Reply(card=panel(words))
+        appeal = button(Address(area="appeal", subject=str(self.number), verb="ask"), "safety.appeal", locale)
+        return Reply(card=panel(words, row(appeal)))
+
+
+class Gates:
+    """The checks, in the order of what they cost."""
+
+    def __init__(
+        self, *, conduct: Conduct, clock: Clock, rules: Sequence[Rule], quotas: Quotas, adult_models: frozenset[str], usual_model: str
+    ) -> None:
+        self._conduct = conduct
+        self._clock = clock
+        self._rules = tuple(rules)
+        self._quotas = quotas
+        self._adult = adult_models
+        self._usual_model = usual_model
+
+    async def check(self, wish: Wish) -> None:
+        """Let it pass, or raise why not: DarkroomError."""
+        user_id = user_of_person(wish.person)
+        self._check_age(wish)
+        await self._check_ban(user_id)
+        await self._check_words(user_id, wish)
+        await self._check_quota(user_id, wish)
+
+    def _check_age(self, wish: Wish) -> None:
+        if (wish.request.model or self._usual_model) not in self._adult:
+            return
+        if not getattr(wish.channel, "nsfw", False):
+            raise DarkroomError("adults_only", model=wish.request.model or self._usual_model)
+
+    async def _check_ban(self, user_id: UserId) -> None:
+        ban = await self._conduct.ban_of(user_id)
+        if ban is not None:
+            until = ban["until"]
+            when = f"<t:{int(until.timestamp())}:R>" if until else ""
+            raise DarkroomError("banned_until" if until else "banned", when=when, reason=ban["reason"][:300])
+        strikes = await self._conduct.standing(user_id, seconds=STRIKE_LIFE)
+        if len(strikes) >= STRIKES:
+            until = strikes[0] + timedelta(seconds=TIME_OUT)
+            if until > self._clock.now():
+                raise DarkroomError("timed_out", n=len(strikes), when=f"<t:{int(until.timestamp())}:R>")
+
+    async def _check_words(self, user_id: UserId, wish: Wish) -> None:
+        rule = first_broken(self._rules, wish.request.prompt, wish.request.negative)
+        if rule is None:
+            return
+        asked = {"prompt": wish.request.prompt[:1500], "negative": wish.request.negative[:500]}
+        raise Blocked(rule, await self._conduct.strike(user_id, rule.name, asked) if rule.strike else None)
+
+    async def _check_quota(self, user_id: UserId, wish: Wish) -> None:
+        allowed = self.allowance(wish.person)
+        if allowed == Allowance():
+            return
+        load = await self._conduct.load(user_id)
+        if allowed.waiting is not None and load.waiting >= allowed.waiting:
+            raise WaitingLimitReached("waiting_limit", waiting=load.waiting, limit=allowed.waiting)
+        if allowed.gpu_seconds is not None and load.seconds >= allowed.gpu_seconds:
+            raise DarkroomError("quota_spent", minutes=round(allowed.gpu_seconds / 60, 1))
+
+    def allowance(self, person: discord.User | discord.Member) -> Allowance:
+        """What this person may have."""
+        roles = [role.id for role in person.roles] if isinstance(person, discord.Member) else []
+        return self._quotas.of(roles)

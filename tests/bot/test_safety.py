@@ -1,0 +1,181 @@
+"""Rules without lists of words, strikes that fade, a human to ask, quotas by role; and what admins do about it all."""
+
+import pytest
+
+from bot.cogs.safety.quotas import Allowance, QuotasInvalid, read_quotas
+from bot.cogs.safety.rules import RulesInvalid, first_broken, plain_forms, read_rules, shipped_rules
+from jobs.job import UserId
+from tests.bot.conftest import OpenScene, Scene, buttons, texts
+
+RULES = """
+[[rule]]
+name = "gore"
+reason = { en = "No gore here.", es = "Aquí no hay sangre." }
+any = ["gore", "dismember*"]
+"""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a naked child", "a n4k3d ch1ld", "n a k e d  k i d", "nаked chіld", "niña desnuda", "NAKED\u200b KIDS", "naaaaked kids",
+        "n.a.k.e.d  child", "ｎａｋｅｄ child", "na\u0301ked child",
+    ],
+)  # fmt: skip
+def test_spelling_tricks_change_nothing(text):
+    assert first_broken(shipped_rules(), text) is not None
+
+
+@pytest.mark.parametrize("text", ["a child in a park", "a naked woman in a kidney bowl", "a red fox", "minority report", "n u d e", ""])
+def test_innocent_words_pass(text):
+    assert first_broken(shipped_rules(), text) is None
+
+
+def test_the_negative_prompt_counts_too_and_plain_forms_are_few():
+    (rule,) = read_rules("x.toml", RULES)
+    assert first_broken([rule], "a fox", "g0re") is rule
+    assert first_broken([rule], "dismembered") is rule
+    assert first_broken([rule], "category") is None
+    assert len(plain_forms("x" * 4000)) <= 4
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[[rule]]\nname='x'", "[[rule]]\nname='x'\nreason={en='y'}", "[[rule]]\nname='x'\nreason={en='y'}\npattern='('", "nonsense ["],
+)
+def test_a_rules_file_that_cannot_be_used_is_named(text):
+    with pytest.raises(RulesInvalid, match=r"x\.toml"):
+        read_rules("x.toml", text)
+
+
+def test_the_most_generous_role_counts_and_nonsense_is_named(tmp_path):
+    file = tmp_path / "quotas.toml"
+    file.write_text("[everyone]\nwaiting=2\ngpu_seconds=60\n[role.7]\nwaiting=9\n[role.8]\nwaiting=1\ngpu_seconds=0\n")
+    quotas = read_quotas(file)
+    assert quotas.of([]) == Allowance(waiting=2, gpu_seconds=60)
+    assert quotas.of([7, 8]).waiting == 9
+    assert quotas.of([8]).gpu_seconds is None
+    file.write_text("[everyone]\nwaiting=-1\n")
+    with pytest.raises(QuotasInvalid, match="waiting"):
+        read_quotas(file)
+
+
+async def ask(scene: Scene, who: str, command: str, **options) -> dict:
+    return (await scene.play.slash(who, scene.welcome, command, options, wait="answer"))["original"]
+
+
+@pytest.fixture
+async def ruled(open_scene: OpenScene, tmp_path) -> Scene:
+    (tmp_path / "rules.toml").write_text(RULES)
+    scene = await open_scene(door={"rules": tmp_path / "rules.toml"})
+    staff = next(c["id"] for c in (await scene.play.state())["guilds"][0]["channels"] if c["name"] == "staff")
+    me = (await scene.play.health())["bot_user_id"]
+    allow = {"id": me, "type": 1, "allow": ["VIEW_CHANNEL", "SEND_MESSAGES"], "deny": 0}
+    await scene.play.post("permissions", {"channel_id": staff, "overwrite": allow})
+    return await scene.restart(moderation_channel_id=int(staff), audit_channel_id=int(staff))
+
+
+async def test_a_refusal_tells_the_rule_and_not_the_word_and_nothing_is_enqueued(ruled: Scene):
+    answer = await ask(ruled, "bruno", "imagine", prompt="mucho G0RE")
+    assert "Aquí no hay sangre." in texts(answer)
+    assert "gore" not in texts(answer).lower()
+    assert await ruled.lab.store.recent(UserId(f"discord:{ruled.users['bruno']}"), limit=9) == []
+    assert await ruled.studios_of("bruno") == []
+
+
+async def test_a_moderator_lifts_a_strike_after_an_appeal(ruled: Scene):
+    answer = await ask(ruled, "ada", "imagine", prompt="a gore fest")
+    opened = await ruled.play.click("ada", answer["id"], buttons(answer)[0], wait="answer")
+    told = await ruled.play.modal("ada", opened["id"], {"why": "It is a film's title"}, wait="answer")
+    assert "A moderator will look" in told["original"]["content"]
+    staff = next(c["id"] for c in (await ruled.play.state())["guilds"][0]["channels"] if c["name"] == "staff")
+    card = await ruled.play.wait_message("mara", staff, lambda m: "film's title" in texts(m), timeout_s=20)
+    assert "> a gore fest" in texts(card)
+    await ruled.restart(moderation_channel_id=int(staff))
+    lift = next(custom_id for custom_id in buttons(card) if ":lift:" in custom_id)
+    assert "1 strike" in texts(await ask(ruled, "ada", "quota"))
+    judged = await ruled.play.click("mara", card["id"], lift, wait="answer")
+    assert "is lifted" in judged["original"]["content"]
+    assert "strike" not in texts(await ask(ruled, "ada", "quota"))
+    again = await ruled.play.click("mara", card["id"], lift, wait="answer")
+    assert "decided this already" in again["original"]["content"]
+
+
+async def test_moderators_that_cannot_be_reached_cost_nobody_their_appeal(open_scene: OpenScene, tmp_path):
+    (tmp_path / "rules.toml").write_text(RULES)
+    scene = await open_scene(door={"rules": tmp_path / "rules.toml"})
+    staff = next(c["id"] for c in (await scene.play.state())["guilds"][0]["channels"] if c["name"] == "staff")
+    await scene.restart(moderation_channel_id=int(staff))  # which the bot does not see
+    answer = await ask(scene, "ada", "imagine", prompt="a gore fest")
+    for _ in range(2):
+        opened = await scene.play.click("ada", answer["id"], buttons(answer)[0], wait="answer")
+        told = await scene.play.modal("ada", opened["id"], {"why": "please"}, wait="answer")
+        assert "Write to its staff" in told["original"]["content"]
+
+
+async def test_three_strikes_pause_everything_for_a_while(ruled: Scene):
+    for _ in range(3):
+        await ask(ruled, "ada", "imagine", prompt="gore")
+    answer = await ask(ruled, "ada", "imagine", prompt="a red fox")
+    assert "taken again <t:" in answer["content"]
+    assert "studio" in await ruled.said("chen")
+
+
+async def test_quotas_by_role_and_what_is_left(open_scene: OpenScene, tmp_path):
+    staff_free = tmp_path / "quotas.toml"
+    scene = await open_scene(worker={"max_batch": 2}, door={"quotas": staff_free})
+    staff = next(r["id"] for r in (await scene.play.state())["guilds"][0]["roles"] if r["name"] == "Staff")
+    staff_free.write_text(f"[everyone]\nwaiting=1\ngpu_seconds=600\n[role.{staff}]\nwaiting=5\ngpu_seconds=0\n")
+    await scene.restart()
+    scene.worker.gate.clear()
+    for who in ("ada", "mara"):
+        for n in range(2):
+            await scene.imagine(who, f"fox {n}")
+        await scene.card_of(who, "I'm taking the photo")
+    answers = [await scene.said("ada", f"more {n}") for n in range(3)]
+    assert any("requests waiting" in answer for answer in answers)
+    assert "requests waiting" not in await scene.said("mara", "one more")
+    card = texts(await ask(scene, "ada", "quota"))
+    assert "of 1 requests waiting" in card
+    assert "10 min GPU time" in card
+    assert "no limit" in texts(await ask(scene, "mara", "quota"))
+
+
+async def test_models_for_adults_stay_in_age_restricted_channels(scene: Scene):
+    await scene.restart(adult_models=("house",))
+    assert "age-restricted channels only" in await scene.said("ada")
+
+
+async def test_an_admin_bans_cancels_announces_and_all_of_it_is_logged(ruled: Scene):
+    ruled.worker.gate.clear()
+    await ruled.imagine("ada")
+    await ruled.card_of("ada", "Step")
+    member = ruled.users["ada"]
+    assert "would cancel 1 request" in (await ask(ruled, "mara", "admin cancel", member=member))["content"]
+    assert "cancelled" in (await ask(ruled, "mara", "admin ban", member=member, reason="spam", hours=1.0))["content"]
+    assert "spam" in await ruled.said("ada", "again")
+    await ask(ruled, "mara", "admin unban", member=member)
+    assert "studio" in await ruled.said("ada", "again")
+    preview = await ask(ruled, "mara", "admin announce", text="@everyone new model", channel=ruled.welcome)
+    assert "Repeat with sure" in texts(preview)
+    await ask(ruled, "mara", "admin announce", text="@everyone new model", channel=ruled.welcome, sure=True)
+    said = (await ruled.play.messages(ruled.welcome))[-1]
+    assert "new model" in texts(said)
+    assert said["mention_everyone"] is False
+    log = texts(await ask(ruled, "mara", "admin audit"))
+    assert all(word in log for word in ("ban", "unban", "announce"))
+
+
+async def test_members_without_the_right_are_refused_by_the_command_itself(ruled: Scene):
+    await ruled.imagine("ada")
+    await ruled.picture_of("ada")
+    guild = str(ruled.guild_id)
+    everyone = next(r for r in (await ruled.play.state())["guilds"][0]["roles"] if r["id"] == guild)
+    # Somebody who may see the command (an override in the server's settings) may still not use it.
+    for command in ruled.bot.tree.get_commands(guild=ruled.bot.get_guild(ruled.guild_id)):
+        if command.name == "admin":
+            command.default_permissions = None
+    await ruled.bot.scopes.put("guild")
+    assert "MANAGE_GUILD" not in everyone["names"]
+    for command, options in (("admin audit", {}), ("admin ban", {"member": ruled.users["chen"], "reason": "x"}), ("admin clearall", {})):
+        assert "Manage Server" in (await ask(ruled, "ada", command, **options))["content"]
