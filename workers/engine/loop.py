@@ -16,7 +16,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from types import MappingProxyType
@@ -361,7 +361,12 @@ class Engine:
 
         future = self._preparer.submit(prepare)
         # An error that is no Exception ends the engine, on the engine's thread.
-        future.add_done_callback(lambda done: self._inbox.put(_Died(error)) if (error := done.exception()) else None)
+        future.add_done_callback(self._hear_of_death)
+
+    def _hear_of_death(self, done: Future[None]) -> None:
+        error = None if done.cancelled() else done.exception()
+        if error is not None:
+            self._inbox.put(_Died(error))
 
     def _take_prepared(self, word: _Prepared) -> None:
         self._preparing = [row for row in self._preparing if row not in word.rows]
