@@ -219,3 +219,47 @@ def test_a_gguf_that_is_cut_short_is_refused_before_it_is_loaded(cache: Path, tm
         (tmp_path / "cut.gguf").write_bytes(whole[:length])
         with pytest.raises(ModelUnreadable):
             gguf_file.read_header(tmp_path / "cut.gguf")
+
+
+def test_an_sdxl_checkpoint_in_one_file_has_every_weight_of_its_folder(cache: Path, tmp_path: Path) -> None:
+    from diffusers import StableDiffusionXLPipeline
+    from transformers import CLIPTextConfig, CLIPTextModelWithProjection
+
+    from tests.workers.sdxl_file import write_sdxl_file
+
+    pipe = StableDiffusionXLPipeline.from_pretrained(miniature("sdxl", cache), dtype=torch.float32)
+    # diffusers tells the two encoders of a checkpoint apart by their widths, which the miniature's share.
+    wide = pipe.text_encoder_2.config.to_dict() | {"hidden_size": 48, "intermediate_size": 96}
+    pipe.text_encoder_2 = CLIPTextModelWithProjection(CLIPTextConfig(**wide))
+    write_sdxl_file(pipe, tmp_path / "xl.safetensors")
+    source = discover(tmp_path, {}).models["xl"]
+    assert (source.family, source.needs_rest, source.text_width) == ("sdxl", False, 64)
+    parts = single_files.parts_of(source, torch.float32)
+    for name in ("unet", "vae", "text_encoder", "text_encoder_2"):
+        loaded, original = parts[name].state_dict(), getattr(pipe, name).state_dict()
+        assert loaded.keys() == original.keys(), name
+        different = [key for key in loaded if not torch.equal(loaded[key], original[key])]
+        assert not different, (name, different[:3])
+    assert parts["tokenizer_2"]("a red star").input_ids == pipe.tokenizer_2("a red star").input_ids
+
+
+def test_our_own_configurations_are_those_of_the_published_models() -> None:
+    """By their number of weights, which the model cards tell."""
+    import json
+
+    from diffusers import UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModelWithProjection
+
+    def config(family: str, part: str) -> Any:
+        return json.loads((Path(single_files.__file__).parent / "configs" / family / part / "config.json").read_text())
+
+    with torch.device("meta"):
+        sizes = [
+            sum(one.numel() for one in module.parameters())
+            for module in (
+                UNet2DConditionModel.from_config(config("sd15", "unet")),
+                UNet2DConditionModel.from_config(config("sdxl", "unet")),
+                CLIPTextModelWithProjection(CLIPTextConfig(**config("sdxl", "text_encoder_2"))),
+            )
+        ]
+    assert sizes == [859_520_964, 2_567_463_684, 694_659_840]
