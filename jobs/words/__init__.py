@@ -1,7 +1,8 @@
-"""The one catalogue of sentences for people, in English and Spanish.
+"""The one catalogue of sentences for people: all of it in English and Spanish, Discord's commands and cards in six more.
 
 ``say("why.ahead", "es", n=3)``. Keys are ``section.name`` over all TOML files beside this one; a sentence with a figure
-``n`` may have ``one`` and ``other`` forms. Every key has every language: reading a catalogue that lacks one raises.
+``n`` may have ``one`` and ``other`` forms. Every key has English and Spanish: reading a catalogue that lacks one raises. The
+files in ``more/`` add a language each, for the sections in ``TRANSLATED``; whatever they do not have is said in English.
 Figures are data: they are inserted once and never read as format strings.
 """
 

@@ -184,3 +184,15 @@ async def test_the_command_is_named_in_spanish_too(scene: Scene):
     names = ["prompt", "model", "lora", "negative", "aspect", "size", "steps", "guidance", "seed", "count", "advanced"]
     assert [option["name"] for option in command["options"]] == names
     assert command["options"][0]["name_localizations"]["es-419"] == "texto"
+    assert {"de", "fr", "it", "ja", "pt-BR", "zh-CN", "zh-TW"} <= command["description_localizations"].keys()
+
+
+async def test_no_two_commands_or_options_have_one_name_in_any_language(scene: Scene):
+    def check(siblings: list[dict]) -> None:
+        for locale in ("en-US", "es-ES", "de", "fr", "it", "ja", "pt-BR", "zh-CN"):
+            names = [(one.get("name_localizations") or {}).get(locale, one["name"]) for one in siblings]
+            assert len(set(names)) == len(names), (locale, names)
+        for one in siblings:
+            check(one.get("options") or [])
+
+    check([command for command in (await scene.play.state("ada"))["commands"] if command.get("type", 1) == 1])

@@ -35,6 +35,21 @@ def test_a_missing_language_and_a_differing_figure_are_refused():
         _read("x.toml", {"a": {"b": {"en": "{x}", "es": "{y}"}}}, {})
 
 
+def test_names_and_descriptions_of_commands_are_such_as_discord_takes_in_every_language():
+    for key, forms in catalogue().items():
+        section, name = key.split(".")
+        for form, told in forms.items():
+            if section == "command" and name.endswith(("_about", "_what")):
+                assert len(told) <= 100, (key, form)
+            elif section == "command" and "{" not in told:
+                assert re.fullmatch(r"[-_'\w]{1,32}", told), (key, form)
+                assert told == told.lower(), (key, form)
+            elif section in ("aspect", "act", "verb"):
+                assert len(told) <= 80 or name.endswith(("ask", "used", "deleted")), (key, form)
+            elif section == "menu" and name in ("edit", "animate", "use", "info", "describe"):
+                assert len(told) <= 32, (key, form)
+
+
 def test_figures_are_inserted_once_and_never_interpreted():
     text = say("error.unknown_model", "en", model="{models}{0.__class__}%(x)s", models="house")
     assert "{models}{0.__class__}%(x)s" in text

@@ -3,10 +3,16 @@
 import discord
 from discord import app_commands
 
-from jobs.words import LANGUAGES, catalogue
+from jobs.words import catalogue
 
 _OTHER = {
     "es": (discord.Locale.spain_spanish, discord.Locale.latin_american_spanish),
+    "de": (discord.Locale.german,),
+    "fr": (discord.Locale.french,),
+    "it": (discord.Locale.italian,),
+    "ja": (discord.Locale.japanese,),
+    "pt": (discord.Locale.brazil_portuguese,),
+    "zh": (discord.Locale.chinese, discord.Locale.taiwan_chinese),
 }
 """Discord's locales of each language but English, which is the one that untranslated names show."""
 
@@ -24,7 +30,5 @@ class CatalogueTranslator(app_commands.Translator):
     ) -> str | None:
         """The text in ``locale``, or None where English is shown."""
         key = string.extras.get("key")
-        for language in LANGUAGES:
-            if key is not None and locale in _OTHER.get(language, ()):
-                return catalogue()[key][language]
-        return None
+        language = next((name for name, locales in _OTHER.items() if locale in locales), None)
+        return None if key is None or language is None else catalogue()[key].get(language)

@@ -8,7 +8,7 @@ from discord import ui
 from bot.cogs.members import Preferences
 from bot.cogs.parts import BAD, Address, Card, Choice, button, panel, pick, row
 from bot.cogs.voices.persona import PLAIN, Persona
-from jobs.words import LANGUAGES, catalogue, say
+from jobs.words import LANGUAGES, MORE, catalogue, say
 
 AS_HOUSE = "-"
 """The value of "as the house has it"."""
@@ -28,9 +28,8 @@ def settings_card(
         )
         for key, persona in sorted(personas.items())
     ]
-    languages = [
-        Choice(label=catalogue()["likes.own_name"][language], value=language, chosen=chosen.language == language) for language in LANGUAGES
-    ]
+    names = catalogue()["likes.own_name"]
+    languages = [Choice(label=names[name], value=name, chosen=chosen.language == name) for name in (*LANGUAGES, *MORE)]
     own_models = [Choice(label=name, value=name, chosen=chosen.model == name) for name in models[:24]]
     own_sizes = [Choice(label=size.replace("x", "×"), value=size, chosen=chosen.size == size) for size in sizes[:24]]
     parts: list[ui.Item[Any]] = [ui.TextDisplay(f"**{say('likes.title', locale)}**\n{say('likes.about', locale)}")]
