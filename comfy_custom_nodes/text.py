@@ -34,7 +34,10 @@ class CLIPTextEncodeBatch:
         uses: list[Uses] = read_uses(loras) if loras else [[] for _ in texts]
         same_count(prompts=len(texts), loras=len(uses))
         wanted = [(text, tuple(use)) for text, use in zip(texts, uses, strict=True)]
-        known = {one: _encode_one(_with_loras(clip, one[1]), one[0]) for one in dict.fromkeys(wanted)}  # equal texts are encoded once
+        different = list(dict.fromkeys(wanted))  # equal texts are encoded once
+        shared = None if loras else _encode_together(clip, [text for text, _ in different])
+        encoded = shared or [_encode_one(_with_loras(clip, use), text) for text, use in different]
+        known = dict(zip(different, encoded, strict=True))
         rows, extras = stack([known[one] for one in wanted], lengths)
         return ([[rows, extras]],)
 
@@ -47,6 +50,26 @@ def _with_loras(clip: Any, uses: tuple[tuple[str, float], ...]) -> Any:
     for file, strength in uses:
         _, clip = comfy.sd.load_lora_for_models(None, clip, read_lora(file), 0.0, strength)
     return clip
+
+
+def _encode_together(clip: Any, texts: list[str]) -> list[Encoded] | None:
+    """SD 1.x's texts in one forward pass, or None for other encoders.
+
+    CLIP reads a long text as sections of 77 tokens that do not see each other, so the sections of several texts may follow one
+    another. The pooled vector is the first section's alone and is left out: SD 1.x's network does not read it.
+    """
+    tokens = [clip.tokenize(text) for text in texts]
+    if len(texts) < 2 or any(not isinstance(one, dict) or set(one) != {"l"} for one in tokens):
+        return None
+    told = clip.encode_from_tokens_scheduled({"l": [section for one in tokens for section in one["l"]]})
+    sections = [len(one["l"]) for one in tokens]
+    if len(told) != 1 or told[0][0].shape[0] != 1 or told[0][0].shape[1] % sum(sections):
+        return None
+    rows, extras = told[0][0], {key: value for key, value in told[0][1].items() if key != "pooled_output"}
+    size = rows.shape[1] // sum(sections)
+    if any(value is not None for value in extras.values()):
+        return None
+    return [(row, {}) for row in rows.split([size * count for count in sections], dim=1)]
 
 
 def _encode_one(clip: Any, text: str) -> Encoded:

@@ -238,6 +238,28 @@ def test_equal_texts_are_encoded_once_and_every_row_is_there():
     assert torch.equal(rows[0], rows[2])
 
 
+class SectionClip(FakeClip):
+    """As SD 1.x's: tokens in sections of 77, each read by itself, their results one after another."""
+
+    def tokenize(self, text: str):
+        return {"l": [[(hash((text, number)) % 1000, 1.0)] * CHUNK for number in range(tokens_of(len(text.split())) // CHUNK)]}
+
+    def encode_from_tokens_scheduled(self, tokens):
+        self.encoded.append(tokens)
+        sections = [torch.randn(1, CHUNK, WIDTH, generator=torch.Generator().manual_seed(section[0][0])) for section in tokens["l"]]
+        return [[torch.cat(sections, dim=1), {"pooled_output": sections[0][:, 0]}]]
+
+
+def test_texts_of_any_length_are_encoded_in_one_pass_where_sections_do_not_see_each_other():
+    texts = texts_of(BELOW, ABOVE, AT)
+    together, alone = SectionClip(), SectionClip()
+    (((rows, extras),),) = CLIPTextEncodeBatch().encode(together, json.dumps(texts), "tile")
+    assert len(together.encoded) == 1
+    expected, _ = stack([tuple(alone.encode_from_tokens_scheduled(alone.tokenize(text))[0]) for text in texts], "tile")
+    assert torch.equal(rows, expected)
+    assert not extras  # the pooled vector was the first text's alone
+
+
 @pytest.mark.parametrize(
     "text", ["", "{}", "[]", "[1]", "[null]", '["a"', "[" * 100_000, json.dumps(["x"] * 65), '[["a"]]', '{"a": ["b"]}']
 )
