@@ -262,6 +262,8 @@ class ModelOffer(Message):
     scales: tuple[int, ...] = ()
     #: The largest batch that this worker was measured to gain from (``darkroom worker --calibrate``).
     best_batch: Annotated[int, Field(ge=1)] | None = None
+    #: Why its pictures are made one at a time: its parity check failed. Empty where they share passes.
+    alone: str = ""
     #: Whether the weights are in memory now, so that a run begins at once.
     loaded: bool = False
 

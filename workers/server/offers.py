@@ -15,7 +15,7 @@ _WEARS = {"animatediff": "sd15"}
 _SCALES = (2, 4)
 
 
-def offer_of(source: ModelSource, *, loaded: bool, best_batch: int | None = None) -> ModelOffer:
+def offer_of(source: ModelSource, *, loaded: bool, best_batch: int | None = None, alone: str = "") -> ModelOffer:
     """What a model's configuration and card allow, and what was measured of it."""
     shape, card = source.shape, source.card
     names = shape.schedulers or schedulers.NAMES
@@ -43,7 +43,8 @@ def offer_of(source: ModelSource, *, loaded: bool, best_batch: int | None = None
         default_frames=shape.default_frames or 1,
         frames_max=clips,
         scales=_SCALES if "upscale" in shape.kinds else (),
-        best_batch=best_batch,
+        best_batch=1 if alone else best_batch,
+        alone=alone,
         loaded=loaded,
     )
 

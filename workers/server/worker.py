@@ -177,7 +177,8 @@ class Worker:
     def _offer(self, name: str) -> ModelOffer:
         facts = self._engine.facts
         loaded = facts is not None and name in facts.loaded
-        return offer_of(self._catalog.models[name], loaded=loaded, best_batch=self._best.get(name))
+        alone = "" if facts is None else facts.alone.get(name, "")
+        return offer_of(self._catalog.models[name], loaded=loaded, best_batch=self._best.get(name), alone=alone)
 
     @property
     def _free_places(self) -> int:
