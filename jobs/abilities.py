@@ -1,5 +1,6 @@
 """What each worker can do, and the pools that follow: workers that can do the same share one clock of fairness."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -52,12 +53,17 @@ class Abilities:
     def need(self, key: BatchKey, exclude: frozenset[str] = frozenset()) -> tuple[str, frozenset[str]]:
         """(what it needs, the workers that have that)."""
         able, owners = self.able(key, exclude), self.owners(key.model)
-        return (key.model if able == owners else f"{key.model} on {' or '.join(sorted(able))}"), able
+        return (key.model if able == owners else f"{key.model} on {_digest(able)}"), able
 
     def needs(self) -> dict[str, frozenset[str]]:
         """Every model with its workers."""
         models = sorted({model for worker in self.workers for model in worker.models})
         return {model: self.owners(model) for model in models}
+
+
+def _digest(workers: frozenset[str]) -> str:
+    """A short name for a set of workers; the set itself may be thousands of characters long."""
+    return hashlib.sha256("\0".join(sorted(workers)).encode()).hexdigest()[:12]
 
 
 def pools_of(needs: Mapping[str, frozenset[str]], known: Mapping[frozenset[str], PoolId]) -> list[PoolShape]:
@@ -69,7 +75,7 @@ def pools_of(needs: Mapping[str, frozenset[str]], known: Mapping[frozenset[str],
     taken = {known[workers] for workers in together if workers in known}
     shapes: list[PoolShape] = []
     for workers, names in sorted(together.items(), key=lambda item: min(item[1])):
-        name = known.get(workers) or next(name for name in (*sorted(names), " or ".join(sorted(workers))) if name not in taken)
+        name = known.get(workers) or next(name for name in (*sorted(names), f"{min(names)} on {_digest(workers)}") if name not in taken)
         taken.add(name)
         shapes.append(PoolShape(id=name, needs=frozenset(names), workers=workers))
     return shapes

@@ -29,8 +29,8 @@ class Rules:
     """Handicap of each lane, at most a quarter of the window. A lane that is not named here has the largest."""
     window: float = 48.0
     """D: no preference weighs more than this."""
-    rider_window: float = 48.0
-    """R: how far above the least account those may stand who ride along with a leader."""
+    rider_window: float = 72.0
+    """R: how far above the least account those may stand who ride along with a leader. Half as wide again as D: fuller passes."""
     cost_max: float = 600.0
     """The dearest job there is; a prediction above it is charged as this."""
     cost_error: float = 1.0

@@ -166,6 +166,8 @@ class Forecast:
 
     def _no_worker(self, job: WaitingJob) -> Why:
         """Nobody online has what it needs: the model, or one of its LoRAs where the model is there."""
+        if not self._workers:
+            return Why(code="offline")
         have = {model for view in self._workers for model in view.models}
         if job.key.model in have and job.key.loras:
             return Why(code="no_lora", details={"lora": min(job.key.loras)})

@@ -94,7 +94,7 @@ def house(load: Load) -> list[SimWorker]:
 def rules_for(load: Load, times: float = 3.0, riders: float | None = None) -> Rules:
     window = times * load.swap
     return Rules(
-        swap=window, window=window, rider_window=window if riders is None else riders, lanes=(("normal", 0.0),),
+        swap=window, window=window, rider_window=1.5 * window if riders is None else riders, lanes=(("normal", 0.0),),
         cost_max=load.cost_max, cost_error=0.0, old_after=600.0 if load.cost_max < 100 else 1_800.0, forced_every=10 * load.swap,
     )  # fmt: skip
 
