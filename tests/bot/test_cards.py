@@ -223,6 +223,17 @@ def test_the_promised_moment_stays_until_the_estimate_really_moves():
     assert promised(memory, clock, 140, None) == (None, False)
 
 
+def test_a_wide_estimate_is_told_as_a_range_and_a_narrow_one_as_a_moment():
+    memory = CardMemory(desk=None, store=None, feed=Feed(), clock=StillClock())  # type: ignore[arg-type]  not asked here
+    wide = memory.sight(job(), status(job(), position=1, eta=Eta(low=60, high=240))).outlook
+    assert [(at - NOW).total_seconds() for at in (wide.ready_at, wide.ready_by)] == [60, 240]
+    card = texts(message(cards.card(wide, marker=5)))
+    assert f"<t:{int(wide.ready_at.timestamp())}:R>, at the latest <t:{int(wide.ready_by.timestamp())}:R>" in card
+    memory.forget(job().id)
+    narrow = memory.sight(job(), status(job(), position=1, eta=Eta(low=60, high=80))).outlook
+    assert ((narrow.ready_at - NOW).total_seconds(), narrow.ready_by) == (70, None)
+
+
 def test_markers_differ_between_deliveries_and_fit_discords_component_ids():
     made = {marker_of(job().id, 1, kind) for kind in DeliveryKind} | {marker_of(job().id, 2, DeliveryKind.CARD)}
     assert len(made) == len(DeliveryKind) + 1

@@ -98,7 +98,16 @@ async def main(out: Path) -> None:
                 channel = await play(scene, who)
                 page, errors = await visit(browser, scene, who, channel, scheme=scheme, width=900)
                 assert errors == []
-                await page.locator("#log").screenshot(path=out / f"discord-cards-{'es' if who == 'bruno' else 'en'}.png")
+                shot = Image.open(io.BytesIO(await page.locator("#rows").screenshot()))
+                language = "es" if who == "bruno" else "en"
+                # Two pages of half the height: what came by itself, and what was asked for. A palette: it is a document's picture.
+                first = await page.locator(".msg.ephemeral", has_text="?").first.bounding_box()
+                top = await page.locator("#rows").bounding_box()
+                assert first is not None
+                assert top is not None
+                cut = round(first["y"] - top["y"])
+                for name, box in (("cards", (0, 0, 660, cut)), ("answers", (0, cut, 660, shot.height))):
+                    shot.crop(box).convert("RGB").quantize(96).save(out / f"discord-{name}-{language}.png", optimize=True)
             await browser.close()
 
 

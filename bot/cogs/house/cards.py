@@ -43,7 +43,13 @@ def eta_words(eta: Eta, locale: str | None) -> str:
     """``Ready in about 40 s``, or a range where the estimate is wide."""
     if eta.high > 1.6 * max(eta.low, 1.0):
         return say("eta.range", locale, a=duration(eta.low, locale), b=duration(eta.high, locale))
-    return say("eta.about", locale, t=duration((eta.low + eta.high) / 2, locale))
+    mean = (eta.low + eta.high) / 2
+    return say("house.ready", locale, t=roughly(mean, locale))
+
+
+def roughly(seconds: float, locale: str | None) -> str:
+    """``a few seconds``, ``about 40 s``."""
+    return duration(seconds, locale) if seconds < 10 else say("house.about", locale, t=duration(seconds, locale))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +67,7 @@ def status_card(workers: Sequence[WorkerReport], waiting: int, speed: Speed, loc
     free = sum(worker.room > 0 and not worker.draining for worker in workers)
     head = say("house.free", locale, n=free, total=len(workers))
     if speed.eta is not None:
-        time = duration((speed.eta.low + speed.eta.high) / 2, locale)
+        time = roughly((speed.eta.low + speed.eta.high) / 2, locale)
         head += f" {say('house.speed', locale, time=time, model=shown(speed.model, limit=60))}"
     total = say("house.waiting", locale, n=waiting) if waiting else say("queue.empty", locale)
     parts: list[ui.Item[Any]] = [ui.TextDisplay(f"**{say('house.status', locale)}**\n{head}\n{total}")]

@@ -28,6 +28,8 @@ class Outlook:
     status: JobStatus
     ready_at: datetime | None = None
     """The promised moment, kept still by the keeper until the estimate really moves."""
+    ready_by: datetime | None = None
+    """Where the estimate is wide: the later end of it, and ``ready_at`` is the earlier one."""
     late: bool = False
     note: str | None = None
     """A sentence that takes the place of the cause, such as "gpu1 went away…"."""
@@ -173,7 +175,10 @@ def _ready_line(outlook: Outlook, locale: str | None) -> str:
     if outlook.late:
         return say("eta.late", locale)
     if outlook.ready_at is not None:
-        return say("card.ready", locale, when=f"<t:{int(outlook.ready_at.timestamp())}:R>")
+        when = f"<t:{int(outlook.ready_at.timestamp())}:R>"
+        if outlook.ready_by is not None:
+            return say("card.ready_range", locale, when=when, latest=f"<t:{int(outlook.ready_by.timestamp())}:R>")
+        return say("card.ready", locale, when=when)
     why = outlook.status.why
     if why is not None and why.code in _ON_THE_WAY:  # a GPU is there, and nothing was measured yet
         return say("eta.unknown", locale)

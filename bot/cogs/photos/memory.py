@@ -14,6 +14,7 @@ from bot.cogs.voices.persona import Occasion
 from bot.cogs.voices.speaker import Speaker
 from jobs.batch import BatchKey
 from jobs.desk import Desk, JobStatus, QueueSnapshot
+from jobs.estimate import Eta
 from jobs.events import JobProgressed
 from jobs.feed import Feed
 from jobs.job import Job, JobId, JobState
@@ -23,6 +24,9 @@ PREVIEW_MAX = 64 * 1024
 """Bytes. A preview comes unchecked from a worker and is shown as it is."""
 
 _MAGIC = ((b"\x89PNG\r\n\x1a\n", "png"), (b"\xff\xd8\xff", "jpg"))
+
+WIDE = 1.6
+"""How many times its low end the high end of an estimate may be before both are told."""
 
 SHIFT_SECONDS, SHIFT_SHARE = 10.0, 0.2
 """How far an estimate must move, in both measures, before the promised moment moves."""
@@ -50,6 +54,7 @@ class Memo:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held around every edit: an older edit must not land after the last one."""
     ready_at: datetime | None = None
+    ready_by: datetime | None = None
     progress: JobProgressed | None = None
     """Kept beyond the end, for "you stopped it at step 12"."""
     note: str | None = None
@@ -150,6 +155,7 @@ class CardMemory:
         outlook = Outlook(
             status=status,
             ready_at=memo.ready_at,
+            ready_by=memo.ready_by,
             late=late,
             note=memo.note,
             preview=name,
@@ -163,12 +169,20 @@ class CardMemory:
         now = self._clock.now()
         if status.eta is None:
             if status.job.state is JobState.QUEUED:
-                memo.ready_at = None
+                memo.ready_at = memo.ready_by = None
         else:
-            target = now + timedelta(seconds=(status.eta.low + status.eta.high) / 2)
-            if memo.ready_at is None or _moved(memo.ready_at, target, now):
-                memo.ready_at = target
-        return memo.ready_at is not None and now > memo.ready_at + timedelta(seconds=2)
+            early, late = _moments(status.eta, now)
+            if memo.ready_at is None or _moved(memo.ready_at, early, now) or (memo.ready_by is None) != (late is None):
+                memo.ready_at, memo.ready_by = early, late
+        last = memo.ready_by or memo.ready_at
+        return last is not None and now > last + timedelta(seconds=2)
+
+
+def _moments(eta: Eta, now: datetime) -> tuple[datetime, datetime | None]:
+    """One moment where the estimate is narrow, its two ends where it is wide: an honest range is no single second."""
+    if eta.high > WIDE * max(eta.low, 1.0) and eta.high - eta.low > SHIFT_SECONDS:
+        return now + timedelta(seconds=eta.low), now + timedelta(seconds=eta.high)
+    return now + timedelta(seconds=(eta.low + eta.high) / 2), None
 
 
 def _occasion(state: JobState) -> Occasion:
@@ -197,6 +211,6 @@ def fingerprint(outlook: Outlook) -> object:
     quarter = progress.step * 4 // max(progress.total_steps, 1) if progress and job.state is JobState.RUNNING else None
     why = (status.why.code, tuple(status.why.details.items())) if status.why else None
     return (
-        job.state, job.cancel_requested, status.position, why, quarter, outlook.preview, outlook.ready_at, outlook.late,
+        job.state, job.cancel_requested, status.position, why, quarter, outlook.preview, outlook.ready_at, outlook.ready_by, outlook.late,
         outlook.note, outlook.company,
     )  # fmt: skip
