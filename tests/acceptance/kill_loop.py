@@ -67,7 +67,7 @@ class Kills:
         assert len(unanswered) <= self.cancels, f"promised and never answered: {unanswered} ({self.cancels} were cancelled)"
 
 
-async def settle(lab: Lab) -> None:
+async def settle(lab: Lab, *, seconds: float = 90) -> None:
     """Wait until nobody waits, every card is closed and no message comes any more."""
 
     async def is_quiet() -> bool:
@@ -78,7 +78,7 @@ async def settle(lab: Lab) -> None:
         after = await lab.everything()
         return not health["queue_length"] and len(after) == len(before) and not any(button(m, "cancel") for m in after)
 
-    await eventually(is_quiet, seconds=90, what="quiet")
+    await eventually(is_quiet, seconds=seconds, what="quiet")
 
 
 async def _loop(rounds: int, seed: int, database_url: str) -> None:
