@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import AnimateDiffPipeline, DDIMScheduler, MotionAdapter, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import AnimateDiffPipeline, DDIMScheduler, MotionAdapter, UNet2DConditionModel
 from PIL import Image
 
 from housemodel.miniatures import FAMILIES, miniature
+from tests.workers.lora_files import TEXT, factors, write_peft
 from tests.workers.tiny_models import make_pipeline
+from workers.engine.loras.library import LoraLibrary
 
 SIDES = {"sd15": 16, "sd15-inpaint": 16, "animatediff": 16, "sdxl": 32, "flux": 32, "flux-dev": 32, "flux-kontext": 32, "z-image": 32}
 """Every model, and the side of its pictures in these tests."""
@@ -66,6 +68,30 @@ def _animatediff(folder: Path) -> None:
     clips.save_pretrained(folder / "animatediff")
 
 
+#: Which models wear the LoRAs that are written for one of them, and which of its layers those touch.
+WEARERS = {
+    "sd15": (("sd15", "sd15-inpaint", "animatediff"), "unet", ("to_q", "to_v", "ff.net.2", "conv1")),
+    "sdxl": (("sdxl",), "unet", ("to_q", "to_v", "ff.net.2", "conv1")),
+    "flux": (("flux", "flux-dev", "flux-kontext"), "transformer", ("to_q", "to_out.0", "proj_mlp", "net.2")),
+    "z-image": (("z-image",), "transformer", ("to_q", "to_v", "to_out.0", "w1")),
+}
+
+
+def write_loras(folder: Path, families: dict[str, Any]) -> LoraLibrary:
+    """Two LoRAs with random numbers for each kind of model: ``sd15-one``, ``sd15-two``, …"""
+    for name, (_, part, layers) in WEARERS.items():
+        for seed, which in enumerate(("one", "two"), start=1):
+            made = factors(families[name].modules()[part], layers, rank=2 * seed, seed=seed)
+            texts = factors(families[name].modules()["text_encoder"], TEXT, rank=2, seed=seed) if name == "sd15" else {}
+            # A miniature's layers are too few to tell SDXL by; its maker says so, as most do.
+            says = {"modelspec.architecture": "stable-diffusion-xl-v1-base/lora"} if name == "sdxl" else None
+            write_peft(folder / f"{name}-{which}.safetensors", {part: made} | ({"text_encoder": texts} if texts else {}), says)
+    library = LoraLibrary(folder)
+    library.look()
+    assert not library.refused
+    return library
+
+
 def stock(folder: Path, name: str, kind: str = "text_to_image") -> Any:
     """The pipeline that everybody uses, in fp32."""
     import diffusers
@@ -100,6 +126,3 @@ def mask(side: int) -> bytes:
     out = io.BytesIO()
     Image.fromarray(pixels).save(out, "PNG")
     return out.getvalue()
-
-
-__all__ = ["SIDES", "StableDiffusionPipeline", "build", "mask", "png", "stock"]

@@ -23,7 +23,7 @@ from workers.engine.backend import TorchBackend
 from workers.engine.catalog import discover
 from workers.engine.errors import RunFailure
 from workers.engine.families.flux import Flux, pack
-from workers.engine.run import RunSpec
+from workers.engine.run import LoraUse, RunSpec
 
 EQUAL = 1e-5
 LONG = "a red star and the blue circle on a green background and a " * 3
@@ -35,10 +35,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def families(folder: Path) -> dict[str, Any]:
-    backend, catalog = TorchBackend(device="cpu"), discover(folder, {})
+def families(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """All models loaded, each with two LoRAs at hand."""
+    library: list[Any] = []
+    backend = TorchBackend(device="cpu", find_lora=lambda name: library[0].find(name))
+    catalog = discover(folder, {})
     assert not {name: why for name, why in catalog.refused.items() if name in SIDES}
-    return {name: backend.load(catalog.models[name]) for name in SIDES}
+    loaded = {name: backend.load(catalog.models[name]) for name in SIDES}
+    library.append(families_folder.write_loras(tmp_path_factory.mktemp("loras"), loaded))
+    return loaded
 
 
 def kind_of(name: str) -> Any:
@@ -146,6 +151,7 @@ CHANGES = st.fixed_dictionaries(
         "shape": st.sampled_from([(1, 1), (2, 1), (1, 1)]),
         "kind": st.sampled_from([None, "image_to_image", "inpaint"]),
         "strength": st.sampled_from([0.4, 0.9]),
+        "loras": st.dictionaries(st.sampled_from(["one", "two"]), st.sampled_from([0.0, 0.6, 1.0, 2.0]), max_size=2),
     }
 )
 PATTERN = st.lists(st.tuples(st.integers(0, 2), CHANGES, st.sampled_from([1, 99, 99])), min_size=2, max_size=5)
@@ -156,6 +162,8 @@ def drawn(name: str, kinds: Sequence[str], changes: dict[str, Any]) -> RunSpec:
     more: dict[str, Any] = {key: changes[key] for key in ("steps", "guidance", "seed", "prompt", "negative")}
     if kind in kinds:
         more |= {"kind": kind, "strength": strength}
+    owner = next(owner for owner, (wearers, _, _) in families_folder.WEARERS.items() if name in wearers)
+    more["loras"] = tuple(LoraUse(name=f"{owner}-{which}", weight=weight) for which, weight in changes["loras"].items())
     side = SIDES[name]
     return spec(name, width=side * shape[0], height=side * shape[1], **more)
 
@@ -177,6 +185,19 @@ def test_any_pattern_of_joining_and_leaving_changes_nothing(
     for (_, one, _), state in zip(wanted, together(families[name], wanted), strict=True):
         if state.is_done:
             assert parity.difference(state.latents, parity.alone(families[name], one).latents) <= EQUAL
+
+
+@pytest.mark.parametrize("name", list(SIDES))
+def test_each_lora_set_reaches_its_own_row(families: dict[str, Any], name: str) -> None:
+    family = families[name]
+    owner = next(owner for owner, (wearers, _, _) in families_folder.WEARERS.items() if name in wearers)
+    worn = [(), (LoraUse(name=f"{owner}-one"),), (LoraUse(name=f"{owner}-one", weight=0.5), LoraUse(name=f"{owner}-two"))]
+    specs = [spec(name, loras=loras) for loras in worn]
+    made = together(family, [(0, one, 99) for one in specs])
+    for index, (one, state) in enumerate(zip(specs, made, strict=True)):
+        assert parity.difference(state.latents, parity.alone(family, one).latents) <= EQUAL
+        for other in made[:index]:
+            assert parity.difference(state.latents, other.latents) > 100 * EQUAL
 
 
 def test_z_image_takes_rows_of_unlike_sizes_into_one_pass(families: dict[str, Any]) -> None:
