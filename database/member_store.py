@@ -1,5 +1,6 @@
 """What is remembered of each person: :class:`bot.cogs.members.Members` on SQLite or PostgreSQL."""
 
+import zlib
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Literal
@@ -15,7 +16,7 @@ from database.upsert import upsert
 from jobs.errors import InvalidRequest
 from jobs.job import Job, JobId, Picture, UserId
 
-CHOOSING = 4
+CHOOSING = 14
 """The advisory lock's purpose: two changes of one person's choices do not undo each other."""
 
 SCAN_MAX = 5_000
@@ -97,7 +98,7 @@ async def _scalar(tx: AsyncConnection, query: Any) -> Any:
 
 
 async def _prefer(tx: AsyncConnection, *, user_id: str, changes: Mapping[str, Any]) -> Mapping[str, Any]:
-    await serialise(tx, CHOOSING, int.from_bytes(user_id.encode()[-7:]))
+    await serialise(tx, CHOOSING, zlib.crc32(user_id.encode()) - 2**31)
     before = await _scalar(tx, select(preference.c.choices).where(preference.c.user_id == user_id)) or {}
     choices = {name: value for name, value in {**before, **changes}.items() if value is not None}
     write = upsert(tx, preference).values(user_id=user_id, choices=choices, updated_at=now())
