@@ -11,7 +11,7 @@ from tests.fairness.worlds import judged
 
 KILLED_BY = {
     "charge at finish": 7,
-    "lift to the largest account": 7,
+    "lift to the largest account": 11,
     "riders free": 7,
     "riders without window": 7,
     "affinity without window": 5,
