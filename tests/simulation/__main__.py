@@ -8,9 +8,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-from tests.simulation.play import Verdict, make_template, play, play_many
+from tests.simulation.play import Draw, Verdict, make_template, play, play_many
+from tests.simulation.world import TROUBLES, draw_trouble
 
 
 def main() -> int:
@@ -19,6 +21,7 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=1, help="the first of them")
     parser.add_argument("--seed", type=int, help="only this one, with its history")
     parser.add_argument("--only", type=int, nargs="+", help="these and no others")
+    parser.add_argument("--trouble", choices=sorted(TROUBLES), help="only this trouble, eight times a seed")
     parser.add_argument("--digests", action="store_true", help="tell a hash of each story")
     parser.add_argument("--jobs", type=int, default=max(1, (os.cpu_count() or 1)), help="processes")
     parser.add_argument("--verbose", action="store_true", help="the code's own log, too")
@@ -31,7 +34,8 @@ def main() -> int:
         if options.seed is not None:
             return _one(options.seed, template)
         seeds = options.only or range(options.first, options.first + options.seeds)
-        return _many(seeds, template, options.jobs, digests=options.digests)
+        draw = partial(draw_trouble, name=options.trouble) if options.trouble else None
+        return _many(seeds, template, options.jobs, digests=options.digests, draw=draw)
 
 
 def _one(seed: int, template: Path) -> int:
@@ -42,10 +46,10 @@ def _one(seed: int, template: Path) -> int:
     os._exit(bool(verdict.broken))  # killed hosts' coroutines must not be collected: their finally blocks would run
 
 
-def _many(seeds: Sequence[int], template: Path, jobs: int, *, digests: bool) -> int:
+def _many(seeds: Sequence[int], template: Path, jobs: int, *, digests: bool, draw: Draw | None) -> int:
     started, failed, hours, count = time.monotonic(), [], 0.0, 0
     stories: dict[int, str] = {}
-    for verdict in play_many(seeds, template, jobs):
+    for verdict in play_many(seeds, template, jobs, draw=draw):
         count += 1
         stories[verdict.seed] = verdict.digest
         hours += verdict.virtual_seconds / 3600

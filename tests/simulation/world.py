@@ -86,6 +86,14 @@ def draw_plan(rng: random.Random) -> Plan:
     return plan
 
 
+def draw_trouble(rng: random.Random, *, name: str) -> Plan:
+    """A scenario with one sort of trouble and nothing else."""
+    plan = draw_plan(rng)
+    plan.kills, plan.loses = [], 0.0
+    plan.troubles = [(rng.uniform(0, 60), name, {}) for _ in range(8)]
+    return plan
+
+
 class World:
     """Everything of one seed."""
 
