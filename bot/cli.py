@@ -7,9 +7,11 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from bot.operator_cli import add_commands
 from bot.settings import Settings, SettingsError, read_settings
 
 
@@ -43,6 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     flows = _command(commands, "flows", _flows, "hold the flows against what your ComfyUI servers have")
     flows.add_argument("what", choices=["check"], help="check: which nodes and model files are missing on which server")
     flows.add_argument("--url", action="append", default=[], help="this server in place of those in COMFY_URLS; may be repeated")
+    add_commands(partial(_command, commands), _settings)
     demo = _command(commands, "demo", _demo, "the whole lab on this machine: rehearsal, bot, worker, page")
     demo.add_argument("--once", action="store_true", help="show six members their pictures, then stop")
     demo.add_argument("--folder", default="storage/demo", help="where the demo keeps its files")

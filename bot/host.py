@@ -5,29 +5,41 @@ import contextlib
 import logging
 import os
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
+from typing import Any
 
 import aiohttp
 
+from bot.board import BoardMaker
 from bot.client import DiscordDoorError, DoorOptions, DoorParts, keep_serving
 from bot.clock import SystemClock, draw_seed, new_job_id
 from bot.discord_address import DiscordAddressError, apply_discord_address
+from bot.janitor import Janitor
+from bot.learning import remember_for_ever
+from bot.operate import commands
+from bot.operator_door import Command, listen
 from bot.poster import SEND_TIMEOUT
+from bot.presence import StorageInUse, hold_gateway, host_identity, keep_alive
 from bot.settings import Settings
 from database.conduct_store import SqlConductStore
 from database.engine import Database, open_database
 from database.errors import DatabaseError
 from database.fleet_memory import FleetMemory
 from database.gallery_store import SqlGalleryStore
+from database.host_leases import HostLeases
 from database.inputs import InputMemory
 from database.job_store import SqlJobStore
+from database.measures import Measures
 from database.member_store import SqlMemberStore
 from database.migrate import migrate
+from database.operating import Operating
 from database.outbox import SqlOutbox
 from database.picture_store import FilePictureStore
+from database.retention import Ages
 from database.session_store import SqlSessionStore
 from flows.catalog import Catalog, FlowError, read_catalog
 from gateway.app import create_app
@@ -66,6 +78,8 @@ class Lab:
     feed: Feed
     desk: Desk
     pool: Pool
+    leases: HostLeases
+    estimator: Estimator
 
 
 @asynccontextmanager
@@ -78,13 +92,15 @@ async def open_lab(settings: Settings) -> AsyncIterator[Lab]:
         aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session,
     ):
         pictures, catalog = _pictures(settings), _catalog(settings)
-        async with open_comfy(settings.comfy_urls, flows=catalog.comfy, read_picture=pictures.read, keys=_comfy_keys(settings)) as comfy:
-            yield _lab(settings, database, [*_workers(settings, session, pictures), *comfy], catalog)
+        with host_identity(settings.storage) as owner:
+            keys = _comfy_keys(settings)
+            async with open_comfy(settings.comfy_urls, flows=catalog.comfy, read_picture=pictures.read, keys=keys) as comfy:
+                yield _lab(settings, database, [*_workers(settings, session, pictures), *comfy], catalog, owner)
 
 
-def _lab(settings: Settings, database: Database, workers: Sequence[Worker], catalog: Catalog) -> Lab:
+def _lab(settings: Settings, database: Database, workers: Sequence[Worker], catalog: Catalog, owner: str) -> Lab:
     clock, feed, estimator = SystemClock(), Feed(), Estimator()
-    store, pictures = SqlJobStore(database), _pictures(settings)
+    store, pictures = SqlJobStore(database, owner=owner), _pictures(settings)
     policy = Policy(lease=settings.lease_seconds, renew_every=settings.lease_seconds / 3, expire_every=settings.lease_seconds / 6)
     carrier = Carrier(
         store=store,
@@ -94,10 +110,11 @@ def _lab(settings: Settings, database: Database, workers: Sequence[Worker], cata
         estimator=estimator,
         clock=clock,
         policy=policy,
+        elsewhere=lambda model, worker: pool.has_other(model, worker),
     )
     pool = Pool(
         workers=workers,
-        dispatcher=Dispatcher(store=store, carrier=carrier, sink=feed, clock=clock, policy=policy),
+        dispatcher=Dispatcher(store=store, carrier=carrier, sink=feed, clock=clock, policy=policy, estimator=estimator),
         feed=feed,
         clock=clock,
         shipped=catalog.shipped,
@@ -115,7 +132,17 @@ def _lab(settings: Settings, database: Database, workers: Sequence[Worker], cata
         waiting_limit=settings.waiting_limit,
         intake=Intake(inspector=PictureInspector(), pictures=pictures, inputs=InputMemory(database)),
     )
-    return Lab(database=database, store=store, outbox=SqlOutbox(database), pictures=pictures, feed=feed, desk=desk, pool=pool)
+    return Lab(
+        database=database,
+        store=store,
+        outbox=SqlOutbox(database),
+        pictures=pictures,
+        feed=feed,
+        desk=desk,
+        pool=pool,
+        leases=HostLeases(database, owner=owner),
+        estimator=estimator,
+    )
 
 
 def _pictures(settings: Settings) -> FilePictureStore:
@@ -152,7 +179,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> int:
         apply_discord_address(settings.discord_api_url, settings.discord_token or "")
         async with open_lab(settings) as lab:
             await _serve_doors(lab, settings, keys, stop)
-    except (BindingRefused, KeysInvalid, DiscordAddressError, DatabaseError, AddressError, FlowError) as error:
+    except (StorageInUse, BindingRefused, KeysInvalid, DiscordAddressError, DatabaseError, AddressError, FlowError) as error:
         raise HostError(str(error)) from error
     except StoreUnavailable as error:
         raise HostError(f"The database cannot be used: {error.details['reason']}. `darkroom doctor` says more.") from error
@@ -167,14 +194,37 @@ async def _serve_doors(lab: Lab, settings: Settings, keys: tuple[ApiKey, ...], s
     """Pool and doors in one TaskGroup: a core loop that fails ends the process loudly, and its supervisor starts it anew."""
     try:
         async with asyncio.TaskGroup() as group:
-            pool = group.create_task(lab.pool.run(), name="pool")
+            loops = [group.create_task(loop, name=name) for name, loop in _loops(lab, settings)]
             doors = [group.create_task(_serve_web(lab, settings, keys, stop), name="door: web")]
             if settings.discord_token:
-                doors.append(group.create_task(_serve_discord(lab, settings, settings.discord_token, stop), name="door: discord"))
+                serve_discord = partial(_serve_discord, lab, settings, settings.discord_token)
+                held = hold_gateway(lab.leases, SystemClock(), stop, serve_discord)
+                doors.append(group.create_task(held, name="door: discord"))
             await asyncio.wait(doors)
-            pool.cancel()
+            for loop in loops:
+                loop.cancel()
     except* (DiscordDoorError, OSError, HostError) as refusals:
         raise refusals.exceptions[0] from None
+
+
+def _loops(lab: Lab, settings: Settings) -> list[tuple[str, Coroutine[Any, Any, None]]]:
+    """What runs beside the doors as long as they are open."""
+    clock = SystemClock()
+    ages = Ages(pictures=settings.keep_pictures_days, jobs=settings.keep_jobs_days)
+    janitor = Janitor(database=lab.database, pictures=lab.pictures, leases=lab.leases, clock=clock, ages=ages)
+    return [
+        ("pool", lab.pool.run()),
+        ("presence", keep_alive(lab.leases, clock)),
+        ("retention", janitor.run()),
+        ("learning", remember_for_ever(Measures(lab.database), lab.estimator, clock)),
+        ("operator", listen(settings.storage, commands_of(lab))),
+    ]
+
+
+def commands_of(lab: Lab) -> dict[str, Command]:
+    """What the operator's door can do on this host."""
+    maker = BoardMaker(database=lab.database, store=lab.store, desk=lab.desk, pool=lab.pool, feed=lab.feed)
+    return commands(maker, Operating(lab.database), lab.pictures)
 
 
 async def _serve_web(lab: Lab, settings: Settings, keys: tuple[ApiKey, ...], stop: asyncio.Event) -> None:

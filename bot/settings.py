@@ -46,6 +46,8 @@ class Settings:
     flows: Path | None = None
     max_batch_size: int = 8
     waiting_limit: int = 20
+    keep_pictures_days: float = 7.0
+    keep_jobs_days: float = 30.0
     http_host: str = "127.0.0.1"
     http_port: int = 7860
     allowed_hosts: tuple[str, ...] = ()
@@ -88,6 +90,8 @@ def read_settings(values: Mapping[str, str | None]) -> Settings:
         flows=reader.read("FLOWS", _folder, None),
         max_batch_size=reader.read("MAX_BATCH_SIZE", _whole(1, 64), 8),
         waiting_limit=reader.read("WAITING_LIMIT", _whole(1, 1000), 20),
+        keep_pictures_days=float(reader.read("KEEP_PICTURES_DAYS", _whole(0, 36_500), 7)),
+        keep_jobs_days=float(reader.read("KEEP_JOBS_DAYS", _whole(0, 36_500), 30)),
         http_host=reader.text("HTTP_HOST") or "127.0.0.1",
         http_port=reader.read("HTTP_PORT", _whole(0, 65535), 7860),
         allowed_hosts=reader.read("ALLOWED_HOSTS", _list, ()),

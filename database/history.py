@@ -8,7 +8,7 @@ from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from database.rows import Row
-from database.tables import job_event, outbox
+from database.tables import ENDED, job_event, outbox
 from jobs.ports import DeliveryKind
 
 # In the order in which they are posted.
@@ -38,7 +38,7 @@ class Move:
         """What the move owes its channel."""
         if self.row["channel_id"] is None or self.was == self.row["state"]:
             return ()
-        if self.was is None:
+        if self.was is None or (self.was in ENDED and self.row["state"] == "queued"):
             return (DeliveryKind.CARD,)
         return _DELIVERIES.get(self.row["state"], ())
 
