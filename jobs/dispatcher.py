@@ -5,7 +5,9 @@ A lease is committed before its worker hears of the job, so a crash between the 
 
 import asyncio
 import logging
+from dataclasses import replace
 from functools import partial
+from math import inf
 
 from jobs.batch import BatchKey
 from jobs.carrier import Carrier, Policy, Tally, UnderWay, fact_of
@@ -13,7 +15,8 @@ from jobs.errors import StoreUnavailable
 from jobs.estimate import Estimator
 from jobs.events import JobLeased
 from jobs.job import Job, JobId
-from jobs.planner import WorkerView, make_plan
+from jobs.line import Line
+from jobs.planner import Linger, Plan, WorkerView, make_plan
 from jobs.ports import Clock, EventSink, JobStore, Worker
 from jobs.run import RunKey, WorkerReport
 
@@ -57,11 +60,25 @@ class Dispatcher:
     async def fill(self, worker: Worker, report: WorkerReport, tally: Tally, group: asyncio.TaskGroup, *, room: int) -> int:
         """Claim up to ``room`` jobs for this worker and carry them in ``group``. Returns how many were claimed."""
         view = self._view(worker.name, report, room)
-        jobs = await self._store.claim(worker.name, lambda line: make_plan(line, view), lease_seconds=self._policy.lease)
+        jobs, linger = await self._claim(view)
+        if linger:  # once: whoever came meanwhile rides along, and if nobody came the leader has waited 50 ms at most
+            await self._clock.sleep(linger)
+            jobs, _ = await self._claim(replace(view, idle_for=inf))
         for job in jobs:
             self._sink.publish(JobLeased(job=job))
             self._start(worker, job, tally, group, together=len(jobs))
         return len(jobs)
+
+    async def _claim(self, view: WorkerView) -> tuple[list[Job], float]:
+        """What is leased now, and seconds after which to ask again because company is likely."""
+        plans: list[Plan] = []
+
+        def decide(line: Line) -> Plan:
+            plans.append(make_plan(line, view))
+            return plans[-1]
+
+        jobs = await self._store.claim(view.name, decide, lease_seconds=self._policy.lease)
+        return jobs, plans[-1].linger if plans and not jobs else 0.0
 
     async def take_up(self, worker: Worker, tally: Tally, group: asyncio.TaskGroup) -> int:
         """Attach to the runs this worker holds from before our restart, or from a host that is gone, instead of making them again."""
@@ -143,11 +160,19 @@ class Dispatcher:
             best_rows=_best_rows(report, known, name),
             swap={model: _SWAPS * seconds for model, seconds in swaps.items() if seconds is not None},
             speed=1.0 if known is None else known.speed(name),
+            idle_for=inf if runs else 0.0,
+            linger={} if known is None else _lingers(report, known, name),
         )
 
 
 _SWAPS = 3.0
 """The handicap of a model that must be loaded, in times that it takes: docs/fairness.md says why three."""
+
+
+def _lingers(report: WorkerReport, known: Estimator, name: str) -> dict[str, Linger]:
+    """By model, how long waiting for company may take and what it saves, where it was measured to pay."""
+    found = {offer.name: known.company(name, offer.name) for offer in report.models}
+    return {model: Linger(most=pays[0], saved=pays[1]) for model, pays in found.items() if pays is not None}
 
 
 def _best_rows(report: WorkerReport, known: Estimator | None, name: str) -> dict[str, int]:
