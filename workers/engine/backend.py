@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from workers.engine.catalog import ModelSource
 from workers.engine.device import Device, is_out_of_memory
@@ -17,6 +17,9 @@ from workers.engine.memory.table import Table, read
 from workers.engine.memory.weights import parts_bytes, stamp_of
 from workers.engine.ports import DeviceFacts
 from workers.engine.run import RunSpec
+
+if TYPE_CHECKING:
+    import torch
 
 _log = logging.getLogger(__name__)
 
@@ -80,18 +83,23 @@ class TorchBackend:
         family.vae_sparing = choice.vae_sparing
         self._stamps[source.name] = stamp_of(source)
         if self._find_lora is not None:
-            from workers.engine.loras.rows import LoraRows
-
-            rows = LoraRows(
-                family=_WEARS.get(source.family, source.family),
-                modules=family.modules(),
-                device=self._device.torch_device,
-                dtype=dtype,
-                find=self._find_lora,
-            )
-            # It takes only the sets that it handed out itself, which the port cannot say.
-            family.loras = cast("RowLoras", rows)
+            # A model that makes stills and clips is two denoisers over the same encoders.
+            for member in getattr(family, "members", (family,)):
+                member.loras = self._loras(source, member, self._find_lora, dtype)
         return family
+
+    def _loras(self, source: ModelSource, family: Family, find: Callable[[str], LoraSource | None], dtype: torch.dtype) -> RowLoras:
+        from workers.engine.loras.rows import LoraRows
+
+        rows = LoraRows(
+            family=_WEARS.get(source.family, source.family),
+            modules=family.modules(),
+            device=self._device.torch_device,
+            dtype=dtype,
+            find=find,
+        )
+        # It takes only the sets that it handed out itself, which the port cannot say.
+        return cast("RowLoras", rows)
 
     def choice(self, source: ModelSource) -> MemoryChoice:
         """Where the model's parts will live, by what they weigh and the device has."""

@@ -97,7 +97,8 @@ def builtin_models() -> dict[str, Builtin]:
     folder = Path(housemodel.weights_folder())
     if not (folder / "model_index.json").is_file():
         return {}
-    return {"house": Builtin(path=folder, card=HOUSE_CARD)}
+    motion = Path(housemodel.motion_folder())
+    return {"house": Builtin(path=folder, card=HOUSE_CARD, motion=motion if (motion / "config.json").is_file() else None)}
 
 
 def builtin_loras() -> dict[str, Path]:

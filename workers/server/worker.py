@@ -14,6 +14,7 @@ from workers.engine.catalog import Builtin, Catalog, ModelSource, discover
 from workers.engine.loop import Engine, EngineSettings
 from workers.engine.loras.library import LoraLibrary
 from workers.engine.memory import table
+from workers.engine.memory.calibrate import frames_of
 from workers.engine.memory.weights import stamp_of
 from workers.engine.ports import Backend
 from workers.engine.run import LoraUse, Report, RunSpec
@@ -282,7 +283,7 @@ class Worker:
 
 def _best_of(found: table.Table, source: ModelSource) -> int | None:
     shape = source.shape
-    size = {"width": shape.default_width, "height": shape.default_height, "frames": shape.default_frames}
+    size = {"width": shape.default_width, "height": shape.default_height, "frames": frames_of(source)}
     return found.best(source.name, stamp_of(source), **size) if any(one.model == source.name for one in found.curves) else None
 
 

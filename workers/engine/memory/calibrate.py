@@ -68,8 +68,12 @@ def measure(
         best = best_batch({one.rows: one.seconds for one in passes}) or 1
         if rows >= best + 2:
             break
-    frames = source.shape.default_frames
-    return Curve(model=source.name, stamp=stamp_of(source), width=width, height=height, frames=frames, passes=tuple(passes))
+    return Curve(model=source.name, stamp=stamp_of(source), width=width, height=height, frames=frames_of(source), passes=tuple(passes))
+
+
+def frames_of(source: ModelSource) -> int:
+    """Frames of what is measured: of a model that makes stills, none."""
+    return 0 if "text_to_image" in source.shape.kinds else source.shape.default_frames
 
 
 def _specs(source: ModelSource, width: int, height: int, rows: int) -> list[RunSpec]:
@@ -79,7 +83,7 @@ def _specs(source: ModelSource, width: int, height: int, rows: int) -> list[RunS
     return [
         RunSpec(
             model=source.name, kind=kind, prompt="a red star on a blue background", width=width, height=height, steps=8,
-            guidance=guidance, seed=row, frames=shape.default_frames or None,
+            guidance=guidance, seed=row, frames=frames_of(source) or None,
         )
         for row in range(rows)
     ]  # fmt: skip
