@@ -53,6 +53,8 @@ def _many(seeds: Sequence[int], template: Path, jobs: int, *, digests: bool, dra
         count += 1
         stories[verdict.seed] = verdict.digest
         hours += verdict.virtual_seconds / 3600
+        if count % 250 == 0:
+            print(f"{count} seeds, {len(failed)} failed, {hours:.1f} virtual hours", file=sys.stderr, flush=True)
         if verdict.broken:
             failed.append(verdict.seed)
             _tell(verdict)
