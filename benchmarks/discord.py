@@ -11,7 +11,7 @@ import statistics
 import time
 from typing import Any
 
-from benchmarks.processes import lab_with_fake_worker
+from benchmarks.processes import lab_with_fake_worker, rss_mib
 from tests.acceptance.lab import MEMBERS, Lab, button, eventually, is_picture
 
 
@@ -32,6 +32,30 @@ async def acks(lab: Lab, *, per_second: float, seconds: float) -> list[float]:
         return record["acked_after_ms"] if record["state"] == "acked" else float("inf")
 
     return list(await asyncio.gather(*(one(n) for n in range(int(per_second * seconds)))))
+
+
+async def autocompletes(lab: Lab, *, rounds: int) -> list[float]:
+    """Milliseconds from typing to suggestions, for models, LoRAs and sizes in turn, eight members at once."""
+    lobby = await lab.channel_id("welcome")
+    found: list[float] = []
+
+    async def one(number: int) -> None:
+        focused, typed = (("model", "h"), ("lora", "f"), ("size", "1"))[number % 3]
+        options = {"prompt": "x", focused: typed}
+        body = {"as": MEMBERS[number % 6], "channel_id": lobby, "name": "imagine", "options": options, "focused": focused}
+        record: dict[str, Any] = await lab.post("/control/autocomplete", body)
+        found.append(record["acked_after_ms"] if record["state"] == "acked" else float("inf"))
+
+    for start in range(0, rounds, 8):
+        await asyncio.gather(*(one(number) for number in range(start, min(start + 8, rounds))))
+    return found
+
+
+async def own_429(lab: Lab) -> tuple[int, int]:
+    """(requests that Discord's stand-in refused for being too many, all requests)."""
+    async with lab.web.get(f"{lab.rehearsal.url}/control/limits") as answer:
+        limits = await answer.json()
+    return limits["rate_limited"], limits["requests"]
 
 
 async def last_step_to_message_ms(lab: Lab, worker: Any, *, rounds: int) -> list[float]:
@@ -57,18 +81,22 @@ async def _new_picture(lab: Lab, before: set[str]) -> bool:
     return any(is_picture(message) and message["id"] not in before for message in await lab.everything())
 
 
-async def measure(*, quick: bool) -> dict[str, float]:
+async def measure(*, quick: bool, rate: float = 50.0) -> dict[str, float]:
     """All figures of this benchmark."""
     async with lab_with_fake_worker() as (lab, worker):
         for member in MEMBERS:  # everybody has their studio: its making is measured elsewhere
             await lab.imagine(member, "a star to begin with", steps=1)
         alone = await acks(lab, per_second=2, seconds=5)
-        loaded = await acks(lab, per_second=50, seconds=5 if quick else 30)
+        loaded = await acks(lab, per_second=rate, seconds=5 if quick else 30)
         await eventually(lambda: _drained(lab), seconds=60, what="an empty queue")
         latency = await last_step_to_message_ms(lab, worker, rounds=6 if quick else 20)
+        completed = await autocompletes(lab, rounds=60 if quick else 600)
+        refused, requests = await own_429(lab)
+        memory = rss_mib(lab.host.pid)
     return {
         "raw_ack_p50_ms": percentile(alone, 0.5), "ack_p50_ms": percentile(loaded, 0.5), "ack_p99_ms": percentile(loaded, 0.99),
         "late_acks": sum(ms > 3000 for ms in loaded), "last_step_to_message_ms": round(statistics.median(latency), 1),
+        "autocomplete_p99_ms": percentile(completed, 0.99), "own_429": refused, "requests": requests, "rss_mib": memory,
     }  # fmt: skip
 
 
@@ -82,7 +110,9 @@ def main() -> None:
     """Print the figures; the last line is one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true")
-    figures = asyncio.run(measure(quick=parser.parse_args().quick))
+    parser.add_argument("--rate", type=float, default=50.0, help="commands a second under load")
+    chosen = parser.parse_args()
+    figures = asyncio.run(measure(quick=chosen.quick, rate=chosen.rate))
     for name, figure in figures.items():
         print(f"{name:26} {figure}")
     print(json.dumps(figures))

@@ -396,7 +396,9 @@ class DarkroomBot(commands.Bot):
             may_judge=self.may_administer,
         )
         audit = Audit(conduct=parts.conduct, channel=lambda: self._text_channel(self.options.audit_channel_id))
-        admin = AdminSlash(desk=self.desk, store=parts.store, scopes=self.scopes, permits=self, conduct=parts.conduct, audit=audit)
+        admin = AdminSlash(
+            desk=self.desk, store=parts.store, scopes=self.scopes, permits=self, conduct=parts.conduct, audit=audit, gates=self.gates
+        )
         await self.add_cog(gallery)
         await self.add_cog(safety)
         await self.add_cog(admin)

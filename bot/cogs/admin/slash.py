@@ -18,7 +18,7 @@ from bot.cogs.imagine.localised import localised
 from bot.cogs.interactions import NETWORK_FAULTS, Answer, Reply, answer_in_time, locale_of, user_of
 from bot.cogs.parts import panel
 from bot.cogs.photos.text import shown
-from bot.cogs.safety.gates import Conduct
+from bot.cogs.safety.gates import Conduct, Gates
 from bot.cogs.verbs.commands import named
 from jobs.desk import Desk
 from jobs.errors import DarkroomError, JobNotFound
@@ -49,13 +49,16 @@ class AdminSlash(commands.Cog):
         default_permissions=discord.Permissions(manage_guild=True),
     )
 
-    def __init__(self, *, desk: Desk, store: JobStore, scopes: CommandScopes, permits: Permits, conduct: Conduct, audit: "Audit") -> None:
+    def __init__(
+        self, *, desk: Desk, store: JobStore, scopes: CommandScopes, permits: Permits, conduct: Conduct, audit: "Audit", gates: Gates
+    ) -> None:
         self._desk = desk
         self._store = store
         self._scopes = scopes
         self._permits = permits
         self._conduct = conduct
         self._audit = audit
+        self._gates = gates
 
     def _check(self, interaction: discord.Interaction) -> str:
         if not self._permits.may_administer(interaction.user):
@@ -135,6 +138,7 @@ class AdminSlash(commands.Cog):
             user_id = UserId(f"discord:{member.id}")
             seconds = None if hours is None else max(hours, 0.0) * 3600
             await self._conduct.ban(user_id, by=user_of(interaction), reason=reason[:300], seconds=seconds)
+            self._gates.look_again(user_id)
             jobs = await self._meant(member, None)
             for job_id, owner in jobs:
                 await self._desk.cancel(job_id, user_id=owner)

@@ -26,6 +26,12 @@ TIME_OUT = 86_400.0
 """Seconds without requests after the last of too many strikes."""
 
 
+CLEAN_FOR = 30.0
+"""Seconds for which nobody asks again whether somebody is banned; what this process decides counts at once."""
+
+CLEAN_MAX = 10_000
+
+
 class Load(Protocol):
     """How much of the house somebody uses."""
 
@@ -118,6 +124,11 @@ class Gates:
         self._quotas = quotas
         self._adult = adult_models
         self._usual_model = usual_model
+        self._clean: dict[UserId, float] = {}
+
+    def look_again(self, user_id: UserId) -> None:
+        """Something was decided about this person: the next request asks the ledger."""
+        self._clean.pop(user_id, None)
 
     async def check(self, wish: Wish) -> None:
         """Let it pass, or raise why not: DarkroomError."""
@@ -134,6 +145,15 @@ class Gates:
             raise DarkroomError("adults_only", model=wish.request.model or self._usual_model)
 
     async def _check_ban(self, user_id: UserId) -> None:
+        now = self._clock.monotonic()
+        if self._clean.get(user_id, float("-inf")) > now:  # two readings saved for whoever asks often
+            return
+        await self._read_ban(user_id)
+        if len(self._clean) >= CLEAN_MAX:
+            self._clean.clear()
+        self._clean[user_id] = now + CLEAN_FOR
+
+    async def _read_ban(self, user_id: UserId) -> None:
         ban = await self._conduct.ban_of(user_id)
         if ban is not None:
             until = ban["until"]
@@ -149,6 +169,7 @@ class Gates:
         rule = first_broken(self._rules, wish.request.prompt, wish.request.negative)
         if rule is None:
             return
+        self.look_again(user_id)
         asked = {"prompt": wish.request.prompt[:1500], "negative": wish.request.negative[:500]}
         raise Blocked(rule, await self._conduct.strike(user_id, rule.name, asked) if rule.strike else None)
 
