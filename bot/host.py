@@ -24,6 +24,7 @@ from bot.operate import commands
 from bot.operator_door import Command, listen
 from bot.poster import SEND_TIMEOUT
 from bot.presence import StorageInUse, hold_gateway, host_identity, keep_alive
+from bot.readings import MetricsReader
 from bot.settings import Settings
 from database.conduct_store import SqlConductStore
 from database.engine import Database, open_database
@@ -234,6 +235,7 @@ async def _serve_web(lab: Lab, settings: Settings, keys: tuple[ApiKey, ...], sto
         feed=lab.feed,
         pictures=lab.pictures,
         fleet=lab.pool,
+        read_metrics=MetricsReader(database=lab.database, store=lab.store, fleet=lab.pool).read,
         settings=GatewaySettings(
             version=version("darkroom"),
             host=settings.http_host,

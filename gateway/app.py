@@ -9,7 +9,7 @@ from gateway.auth import Keyring, check_binding
 from gateway.door import Door
 from gateway.guard import Guard
 from gateway.page import read_files
-from gateway.routes import house, inputs, jobs, page, progress, session
+from gateway.routes import house, inputs, jobs, metrics, page, progress, session
 from gateway.settings import GatewaySettings
 from gateway.watch import QueueBoard, Sequence, StreamPlaces, Watch
 from jobs.desk import Desk
@@ -17,8 +17,19 @@ from jobs.feed import Feed
 from jobs.ports import Fleet, PictureStore
 
 
-def create_app(*, desk: Desk, feed: Feed, pictures: PictureStore, fleet: Fleet, settings: GatewaySettings) -> FastAPI:
-    """The HTTP door over a desk. Raises BindingRefused when strangers could come in without a key."""
+def create_app(
+    *,
+    desk: Desk,
+    feed: Feed,
+    pictures: PictureStore,
+    fleet: Fleet,
+    settings: GatewaySettings,
+    read_metrics: metrics.ReadMetrics | None = None,
+) -> FastAPI:
+    """The HTTP door over a desk; without ``read_metrics`` /metrics is not there.
+
+    Raises BindingRefused when strangers could come in without a key.
+    """
     check_binding(settings.host, settings.keys, settings.allowed_hosts)
     board = QueueBoard(desk, fresh=settings.look_again)
     app = FastAPI(title="darkroom", version=settings.version, docs_url=None, redoc_url=None, redirect_slashes=False)
@@ -37,8 +48,9 @@ def create_app(*, desk: Desk, feed: Feed, pictures: PictureStore, fleet: Fleet, 
         closing=asyncio.Event(),
     )
     app.state.files = read_files()
+    app.state.metrics = read_metrics
     errors.install(app)
-    for module in (jobs, inputs, progress, house, session, page):
+    for module in (jobs, inputs, progress, house, metrics, session, page):
         app.include_router(module.router)
     app.add_middleware(Guard, settings=settings)
     return app

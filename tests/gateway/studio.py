@@ -10,6 +10,7 @@ import httpx
 from fastapi import FastAPI
 
 from bot.clock import SystemClock, draw_seed, new_job_id
+from bot.readings import MetricsReader
 from database.engine import Database
 from database.fleet_memory import FleetMemory
 from database.inputs import InputMemory
@@ -71,7 +72,7 @@ class Studio:
         return await self.until(job_id, lambda job: job.state.is_terminal)
 
     async def count(self) -> int:
-        return len((await self.store.snapshot()).waiting) + len(await self.store.unfinished())
+        return len(await self.store.unfinished())
 
 
 @asynccontextmanager
@@ -90,7 +91,8 @@ async def open_studio(database: Database, folder: Path, *workers: ScriptedWorker
         intake=Intake(inspector=PictureInspector(), pictures=pictures, inputs=InputMemory(database)),
     )  # fmt: skip
     settings = GatewaySettings(**({"version": "0.0.test"} | QUICK_DOOR | door))
-    app = create_app(desk=desk, feed=feed, pictures=pictures, fleet=pool, settings=settings)
+    read = MetricsReader(database=database, store=store, fleet=pool).read
+    app = create_app(desk=desk, feed=feed, pictures=pictures, fleet=pool, settings=settings, read_metrics=read)
     running = asyncio.create_task(pool.run())
     try:
         yield Studio(app=app, desk=desk, store=store, pictures=pictures, feed=feed, pool=pool, workers=workers)

@@ -1,0 +1,200 @@
+"""The operator's hand: workers that rest, jobs asked again, people and old things removed."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from bot.clock import SystemClock
+from bot.janitor import Janitor
+from database.engine import Database
+from database.figures import read_figures
+from database.fleet_memory import FleetMemory
+from database.host_leases import HostLeases
+from database.inputs import InputMemory
+from database.job_store import SqlJobStore
+from database.operating import Operating
+from database.outbox import SqlOutbox
+from database.picture_store import FilePictureStore
+from database.retention import Ages, sweep
+from jobs.errors import JobNotFound, LeaseLost
+from jobs.job import InputPicture, Job, JobState, Picture
+from jobs.run import Run, RunKey
+from tests.contract.asking import ANA, BEN, HERE, MAKING, ask, by_turns, claim, leased, order, waits
+from tests.contract.looking import do, rows
+
+DAYS_AGO = {
+    "sqlite": "strftime('%Y-%m-%d %H:%M:%f000', 'now', '-{} days')",
+    "postgresql": "now() - interval '{} days'",
+}
+
+
+def made(digest: str) -> Picture:
+    return Picture(index=0, sha256=digest, content_type="image/png", size=9, width=128, height=128, seed=1)
+
+
+async def done(store: SqlJobStore, user=ANA, digest: str = "a" * 64, **changes) -> Job:
+    _, key = await leased(store, user, **changes)
+    return await store.finish(key, [made(digest)], MAKING)
+
+
+async def age(database: Database, job_id: str, days: int) -> None:
+    moment = DAYS_AGO["postgresql" if database.is_postgresql else "sqlite"].format(days)
+    await do(database, f"UPDATE job SET finished_at = {moment} WHERE id = '{job_id}'")
+
+
+async def test_a_resting_worker_gets_nothing_until_it_is_told_to_work(store: SqlJobStore, database: Database):
+    await FleetMemory(database).remember("gpu", [])
+    operating = Operating(database)
+    await ask(store)
+    for state in ("paused", "draining"):
+        assert await operating.set_worker("gpu", state)
+        assert await store.claim("gpu", by_turns(1), lease_seconds=30) == []
+    assert await operating.workers() == {"gpu": "draining"}
+    await operating.set_worker("gpu", "active")
+
+    assert len(await store.claim("gpu", by_turns(1), lease_seconds=30)) == 1
+    assert not await operating.set_worker("never heard of", "paused")
+
+
+async def test_a_job_asked_again_is_a_new_generation_that_is_posted_anew(store: SqlJobStore, database: Database):
+    first = await done(store, place=HERE)
+    again = await Operating(database).requeue(first.id)
+    (job,) = await claim(store)
+    second = await store.finish(Run.of(job).key, [made("b" * 64)], MAKING)
+
+    assert (again.state, again.generation, again.attempt) == (JobState.QUEUED, 1, 0)
+    assert again.epoch > first.epoch
+    assert [picture.sha256 for picture in second.pictures] == ["b" * 64]
+    kinds = [(row["generation"], row["kind"]) for row in await rows(database, "outbox")]
+    assert kinds == [(0, "card"), (0, "picture"), (0, "close"), (1, "card"), (1, "picture"), (1, "close")]
+    delivery = (await SqlOutbox(database).take(limit=1, lease_seconds=30))[0]
+    assert delivery.generation == 0
+    with pytest.raises(LeaseLost):
+        await store.finish(RunKey(job_id=first.id, epoch=first.epoch), [made("c" * 64)], MAKING)
+
+
+async def test_only_an_ended_job_can_be_asked_again(store: SqlJobStore, database: Database):
+    job = await ask(store)
+
+    for wrong in (job.id, "no-such-job", "\0"):
+        with pytest.raises(JobNotFound):
+            await Operating(database).requeue(wrong)
+
+
+async def test_a_purge_leaves_nothing_of_a_person_and_everything_of_others(store: SqlJobStore, database: Database):
+    shared, own = "a" * 64, "b" * 64
+    await done(store, ANA, shared, place=HERE)
+    await done(store, ANA, own)
+    await done(store, BEN, shared)
+    await InputMemory(database).keep(ANA, InputPicture(sha256="c" * 64, width=8, height=8))
+    running, key = await leased(store, ANA)
+    await ask(store, ANA)
+    await ask(store, BEN)
+
+    purged = await Operating(database).purge(ANA)
+
+    assert (purged.jobs, purged.digests) == (4, (own, "c" * 64))
+    everything = {table: await rows(database, table) for table in ("job", "result", "outbox", "job_event", "account", "input_picture")}
+    assert ANA not in str(everything)
+    assert running.order.prompt not in str(everything["job_event"])
+    assert {row["user_id"] for row in everything["job"]} == {BEN}
+    with pytest.raises(LeaseLost):
+        await store.finish(key, [made(own)], MAKING)
+    assert [job.user_id for job in await waits(store)] == [BEN]
+    assert await store.look(lambda line: line.person(ANA).active, fresh=0) == 0
+
+
+async def test_old_pictures_go_and_later_their_jobs(store: SqlJobStore, database: Database):
+    old, young = await done(store, ANA, "a" * 64), await done(store, BEN, "b" * 64)
+    await age(database, old.id, 8)
+
+    swept = await sweep(database, Ages(pictures=7, jobs=30))
+    assert (swept.pictures, swept.jobs, swept.digests) == (1, 0, ("a" * 64,))
+    assert (await sweep(database, Ages(pictures=7, jobs=30))).pictures == 0
+
+    await age(database, old.id, 31)
+    assert (await sweep(database, Ages(pictures=7, jobs=30))).jobs == 1
+    assert [row["id"] for row in await rows(database, "job")] == [young.id]
+    assert {row["job_id"] for row in await rows(database, "job_event")} == {young.id}
+
+
+async def test_what_is_still_to_be_posted_used_or_shared_is_not_swept(store: SqlJobStore, database: Database):
+    posting = await done(store, ANA, "a" * 64, place=HERE)
+    parent = await done(store, ANA, "b" * 64)
+    twin = await done(store, BEN, "c" * 64)
+    await done(store, ANA, "c" * 64)
+    await ask(store, ANA, order=order(kind="image_to_image", image="b" * 64, strength=0.5))
+    for job in (posting, parent, twin):
+        await age(database, job.id, 90)
+
+    swept = await sweep(database, Ages(pictures=7, jobs=30))
+
+    assert swept.digests == ()
+    assert posting.id in [row["id"] for row in await rows(database, "job")]
+
+
+async def test_keeping_for_ever_sweeps_nothing(store: SqlJobStore, database: Database):
+    await age(database, (await done(store)).id, 900)
+
+    assert await sweep(database, Ages(pictures=0, jobs=0)) == await sweep(database, Ages(pictures=0, jobs=0))
+    assert len(await rows(database, "result")) == 1
+
+
+async def test_the_log_keeps_its_last_line_so_that_its_numbers_never_begin_anew(store: SqlJobStore, database: Database):
+    await age(database, (await done(store)).id, 90)
+    newest = max(row["seq"] for row in await rows(database, "job_event"))
+    for _ in range(2):
+        await sweep(database, Ages(pictures=7, jobs=30))
+
+    await ask(store, BEN)
+
+    assert min(row["seq"] for row in await rows(database, "job_event")) == newest
+    assert [job.user_id for job in await waits(store)] == [BEN]
+
+
+async def test_the_janitor_removes_files_after_their_rows_and_never_one_just_put(
+    store: SqlJobStore, database: Database, tmp_path: Path
+):
+    pictures = FilePictureStore(tmp_path / "pictures")
+    swept, orphan, fresh = [await pictures.put(bytes([n]) * 9) for n in range(3)]
+    await age(database, (await done(store, ANA, swept)).id, 9)
+    for digest in (swept, orphan):
+        os.utime(tmp_path / "pictures" / digest[:2] / digest, (0, 0))
+    janitor = Janitor(
+        database=database, pictures=pictures, leases=HostLeases(database, owner="x"), clock=SystemClock(), ages=Ages()
+    )
+
+    assert await janitor.sweep() == (1, 0)
+
+    assert await pictures.read(fresh) == bytes([2]) * 9
+    for gone in (swept, orphan):
+        with pytest.raises(FileNotFoundError):
+            await pictures.read(gone)
+
+
+async def test_a_put_of_bytes_that_are_there_makes_them_young_again(tmp_path: Path):
+    pictures = FilePictureStore(tmp_path)
+    digest = await pictures.put(b"x")
+    os.utime(tmp_path / digest[:2] / digest, (0, 0))
+
+    await pictures.put(b"x")
+
+    assert await pictures.remove([digest], unused_for=600) == 0
+    assert await pictures.old(seconds=600, limit=9) == []
+
+
+async def test_figures_tell_how_equal_the_last_hour_was(store: SqlJobStore, database: Database):
+    for user, times in ((ANA, 3), (BEN, 1)):
+        for _ in range(times):
+            await ask(store, user, cost=10.0)
+    while jobs := await store.claim("gpu", by_turns(1), lease_seconds=30):
+        await store.accept(Run.of(jobs[0]).key)
+        await store.finish(Run.of(jobs[0]).key, [made("d" * 64)], MAKING)
+
+    figures = await read_figures(database)
+
+    assert (figures.people, figures.done, figures.mean_batch) == (2, 4, 1.0)
+    assert figures.jain == pytest.approx(40**2 / (2 * (30**2 + 10**2)))
+    assert figures.least_over_most == pytest.approx(1 / 3)
+    assert figures.wait_p95 is not None
