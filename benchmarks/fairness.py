@@ -67,7 +67,7 @@ def worlds(count: int, *, first: int = 0, processes: int = 2, tell: Callable[[st
             if not found.kept:
                 broken.append(seed)
                 tell(f"broken in world {seed}: {found}")
-            if (seed + 1) % 500 == 0:
+            if (seed + 1) % 250 == 0:
                 tell(f"  {seed + 1} worlds, worst drift {worst.drift:.3f} of its bound")
     return worst, broken
 

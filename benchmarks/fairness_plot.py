@@ -5,15 +5,15 @@ from html import escape
 
 from tests.fairness.loads import Score
 
-WIDTH, HEIGHT, MARGIN = 440, 300, 54
+WIDTH, HEIGHT, MARGIN, LEGEND = 440, 300, 54, 56
 
 COLOURS = {
     "darkroom": "#0b7a75",
-    "darkroom, D = S": "#5aa9a5",
-    "darkroom, D = 10 S": "#5aa9a5",
-    "darkroom, riders without window": "#b0872f",
+    "darkroom, D = S": "#7cc4bf",
+    "darkroom, D = 10 S": "#2f6f9f",
+    "darkroom, riders without window": "#d0a93f",
     "FIFO": "#8a4f7d",
-    "round robin": "#4a5fa5",
+    "round robin": "#c98bb9",
     "InvokeAI": "#666666",
     "affinity only": "#b3402e",
 }
@@ -24,9 +24,9 @@ def draw(table: Mapping[str, Mapping[str, Score]]) -> str:
     panels = [_panel(title, scores, n % 2 * WIDTH, n // 2 * HEIGHT) for n, (title, scores) in enumerate(table.items())]
     rows = (len(table) + 1) // 2
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {2 * WIDTH} {rows * HEIGHT}" font-family="system-ui, sans-serif" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {2 * WIDTH} {rows * HEIGHT + LEGEND}" font-family="system-ui, sans-serif" '
         f'font-size="11" role="img"><title>Work against fairness, by rule and load</title>'
-        f'<rect width="100%" height="100%" fill="#fcfbf8"/>{"".join(panels)}</svg>\n'
+        f'<rect width="100%" height="100%" fill="#fcfbf8"/>{"".join(panels)}{_legend(rows * HEIGHT)}</svg>\n'
     )
 
 
@@ -51,20 +51,25 @@ def _panel(title: str, scores: Mapping[str, Score], left: float, top: float) -> 
     parts += [
         f'<text x="{x(lowest) - 5}" y="{y(most * n / 4) + 4}" text-anchor="end" fill="#777">{most * n / 4:.1f}</text>' for n in range(1, 4)
     ]
-    taken: list[tuple[float, float]] = []
-    for name, score in scores.items():
-        parts.append(_point(name, x(score.jain), y(score.work), taken))
+    # Ours last, so that it lies on top.
+    for name, score in sorted(scores.items(), key=lambda item: item[0] == "darkroom"):
+        parts.append(_dot(name, x(score.jain), y(score.work)))
     return "".join(parts)
 
 
-def _point(name: str, x: float, y: float, taken: list[tuple[float, float]]) -> str:
-    """A dot and its name, moved down while another name is in the way."""
-    at = y + 4
-    while any(abs(at - other) < 11 and abs(x - place) < 150 for place, other in taken):
-        at += 11
-    taken.append((x, at))
-    colour, ours = COLOURS[name], name == "darkroom"
-    return (
-        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{6 if ours else 4}" fill="{colour}"/>'
-        f'<text x="{x - 9:.1f}" y="{at:.1f}" text-anchor="end" fill="{colour}" font-weight="{700 if ours else 400}">{escape(name)}</text>'
-    )
+def _dot(name: str, x: float, y: float) -> str:
+    ours = name == "darkroom"
+    at = f'x="{x - 10:.1f}" y="{y + 4:.1f}" text-anchor="end" font-weight="700"'
+    label = f'<text {at} fill="{COLOURS[name]}">{name}</text>' if ours else ""
+    shape = f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{6 if ours else 5}" fill="{COLOURS[name]}" stroke="#fcfbf8"/>'
+    return f"<g><title>{escape(name)}</title>{shape}{label}</g>"
+
+
+def _legend(top: float) -> str:
+    """Two rows of four names."""
+    parts: list[str] = []
+    for n, (name, colour) in enumerate(COLOURS.items()):
+        x, y = MARGIN + n % 4 * (2 * WIDTH - MARGIN) / 4, top + 16 + n // 4 * 20
+        parts.append(f'<circle cx="{x:.0f}" cy="{y - 4}" r="5" fill="{colour}"/>')
+        parts.append(f'<text x="{x + 10:.0f}" y="{y}" fill="#333">{escape(name)}</text>')
+    return "".join(parts)
