@@ -22,7 +22,7 @@ lint: $(VENV)/.dev
 	@$(BIN)/basedpyright --level error
 
 bench: $(VENV)/.dev
-	@for name in startup discord; do $(BIN)/python -m benchmarks.$$name $(if $(QUICK),--quick) || exit 1; done
+	@for name in startup discord ledger; do $(BIN)/python -m benchmarks.$$name $(if $(QUICK),--quick) || exit 1; done
 
 # Virtual hours of people, kills, zombies and outages from seeds; a failing one prints the command that plays it again.
 simulate: $(VENV)/.dev
