@@ -15,6 +15,8 @@ from tests.fake_worker import FakeWorker
 BY_THEMSELVES = ("migrating",)
 POINTS = [name for name in names() if name not in BY_THEMSELVES]
 KILLED = -9
+GATED = ("renew", "cancelled", "request_cancel")
+"""Here runs stand still, so more requests would only pile up."""
 
 
 class Stirring:
@@ -22,9 +24,11 @@ class Stirring:
 
     def __init__(self, lab: Lab, kills: Kills, worker: FakeWorker) -> None:
         self.lab, self.kills, self.worker = lab, kills, worker
+        self._asked = 0
 
     async def until_death(self, point: str) -> None:
         """Ask, and do what the point needs besides, until the host has killed itself."""
+        self._asked = 0
         try:
             async with asyncio.timeout(60):
                 while self.lab.host.is_alive():
@@ -43,13 +47,15 @@ class Stirring:
             case "fail":
                 self.worker.faults[:] = ["refuse"] * 2
             case "renew" | "cancelled" | "request_cancel":
+                assert what in GATED
                 self.worker.gate.clear()  # runs stand still, so that there is something to renew and to cancel
             case "later":
                 await self.lab.post("/control/faults", {"name": "status:500", "method": "POST", "path": "/messages", "count": 4})
             case "draining":
                 await self.lab.host.stop()
                 return
-        if len(self.kills.promised) < 60 and (what != "renew" or not self.kills.promised):
+        if self._asked < (1 if what in GATED else 5):
+            self._asked += 1
             await self.kills.ask(self.lab)
         if what in ("cancelled", "request_cancel"):
             await self._cancel_something()

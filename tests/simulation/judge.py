@@ -288,6 +288,8 @@ def i13_a_slot_is_freed_when_the_worker_stopped(world: World, records: Records) 
         for event in events:
             if event["to_state"] != "cancelled" or event["from_state"] not in ACTIVE or event["actor"] == "janitor":
                 continue
+            if event["detail"] is not None:  # the line broke and the job was given back (T7): its worker was told to stop, unheard
+                continue
             told = runs.get(f"{job_id}.{event['epoch']}")
             if told is not None and (told.ended is None or told.ended > world.seconds(event["at"]) + 0.002):
                 yield f"job {job_id}: its slot was free while its worker still worked for it"
