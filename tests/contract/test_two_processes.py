@@ -252,7 +252,9 @@ class Place:
             await asyncio.to_thread(self._server.execute, *(f"DELETE FROM {table.name}" for table in tables), database=self._name)
             databases = [await stack.enter_async_context(open_database(self._server.url(self._name))) for _ in HOSTS]
         processes = [
-            Process(store=SqlJobStore(database, owner=f"host-{n}"), outbox=SqlOutbox(database), leases=HostLeases(database, owner=f"host-{n}"))
+            Process(
+                store=SqlJobStore(database, owner=f"host-{n}"), outbox=SqlOutbox(database), leases=HostLeases(database, owner=f"host-{n}")
+            )
             for n, database in enumerate(databases)
         ]
         for process in processes:
