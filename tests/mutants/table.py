@@ -54,7 +54,7 @@ I3 = ("i3_one_message_for_each_delivery", "i3_whatever_ended_was_told")
 
 MUTANTS: tuple[Mutant, ...] = (
     Mutant(defect=defects.no_fence, found_by=("i4_no_write_under_an_old_epoch", "i6_history_is_legal"), troubles=("host_stops_for_a_while",), step=2.0),
-    Mutant(defect=defects.no_idempotency_key, found_by=("i5_one_job_for_each_key",), troubles=DEATHS),
+    Mutant(defect=defects.no_idempotency_key, found_by=("i5_one_job_for_each_key",), troubles=DEATHS, latency=0.2),
     Mutant(
         defect=defects.acknowledged_before_the_commit,
         found_by=("i1_every_acknowledged_wish_ended_once",),
