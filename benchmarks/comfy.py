@@ -118,13 +118,18 @@ async def _last_step(worker: ComfyWorker, client: ComfyClient, run: Run) -> floa
 
 
 async def idle_core_share(url: str, *, seconds: float) -> float:
-    """CPU time of this process for fifty servers that are asked how they are as the pool does, every two seconds."""
+    """CPU time of this process for fifty servers: asked how they are every two seconds, as the pool does, and read anew at their time."""
     urls = [url] * SERVERS  # one process answers for all: only our side is measured
     async with open_comfy(urls, flows=FLOWS, read_picture=nothing, keys={}) as workers:
         await asyncio.gather(*(worker.report() for worker in workers))
         before, started = time.process_time(), time.monotonic()
         await asyncio.gather(*(_asked(worker, number, until=started + seconds) for number, worker in enumerate(workers)))
-        return round((time.process_time() - before) / (time.monotonic() - started), 4)
+        asking = (time.process_time() - before) / (time.monotonic() - started)
+    async with open_comfy(urls, flows=FLOWS, read_picture=nothing, keys={}, patience=Patience(probe_every=0)) as workers:
+        await asyncio.gather(*(worker.report() for worker in workers))
+        before = time.process_time()
+        await asyncio.gather(*(worker.report() for worker in workers))  # reads everything each time
+        return round(asking + (time.process_time() - before) / Patience().probe_every, 4)
 
 
 async def _asked(worker: ComfyWorker, number: int, *, until: float) -> None:

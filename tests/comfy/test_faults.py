@@ -314,6 +314,16 @@ async def test_a_file_that_vanished_from_the_server_makes_it_look_again(pair):
         await pair.follow(run_of("b"))
 
 
+async def test_a_server_that_was_away_is_read_anew(pair):
+    await pair.driver.report()
+    pair.server.moods = {"reset"}
+    with pytest.raises(WorkerUnreachable):
+        await pair.driver.report()
+    pair.server.moods = set()
+    pair.server.files["ckpt_name"] = ["sd15-other.safetensors"]
+    assert "sd15-other" in {offer.name for offer in (await pair.driver.report()).models}
+
+
 # ---- keys -----------------------------------------------------------------------------------------------------------
 
 

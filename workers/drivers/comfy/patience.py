@@ -10,8 +10,9 @@ class Patience:
     connect: float = 5
     answer: float = 30
     probe: float = 10
-    probe_every: float = 30
-    """Between two readings of what the server has; its health is asked at every report."""
+    probe_every: float = 120
+    """Between two readings of what the server has: one costs forty calls. Its health is asked at every report, and after a failure
+    or a refusal everything is read anew."""
     transfer: float = 60
     gather: float = 0.25
     """For the other runs of one lease to arrive: the dispatcher starts them one after another within milliseconds."""

@@ -17,7 +17,7 @@ from typing import Self
 import aiohttp
 
 from flows.comfy import ComfyFlow
-from jobs.errors import RunForgotten, WorkerBusy
+from jobs.errors import RunForgotten, WorkerBusy, WorkerFault
 from jobs.run import Run, RunEvent, RunKey, WorkerReport
 from workers.drivers.comfy.abilities import Abilities, read_abilities
 from workers.drivers.comfy.adoption import find_rows
@@ -92,7 +92,7 @@ class ComfyWorker:
         if bench.abilities is None or bench.stale or time.monotonic() - self._probed_at > self._patience.probe_every:
             await self._probe()
         else:
-            await bench.client.queue_length()
+            await self._greet()
         assert bench.abilities is not None  # _probe sets it or raises
         offers = bench.abilities.offers(bench.limits)
         largest = max((offer.best_batch or 1 for offer in offers), default=1)
@@ -139,6 +139,14 @@ class ComfyWorker:
         needed = {prompt for other in self._members.values() for prompt in other.prompts}
         if done := sorted(member.prompts - needed):
             await self._bench.client.forget(done)
+
+    async def _greet(self) -> None:
+        """Whether it is well; one that was away may come back as another."""
+        try:
+            await self._bench.client.queue_length()
+        except WorkerFault:
+            self._bench.stale = True
+            raise
 
     def prompts_of(self, key: RunKey) -> tuple[str, ...]:
         """The ids under which a run stands on the server, as far as this driver knows: for operators and measurements."""
