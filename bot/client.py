@@ -336,8 +336,16 @@ class DarkroomBot(commands.Bot):
         await self._sync_commands()
 
     async def _add_features(self) -> None:
+        """Every cog with its presses. Order matters once: the verbs know the gallery before the first press."""
+        verbs = self._verbs()
+        await self._add_picture_features(verbs)
+        await self._add_own_features()
+        await self._add_order(verbs)
+        await self.add_cog(HouseCog(desk=self.desk, store=self.parts.store, fleet=self.parts.fleet))
+
+    def _verbs(self) -> VerbsCog:
         parts = self.parts
-        verbs = VerbsCog(
+        return VerbsCog(
             desk=self.desk,
             store=parts.store,
             fleet=parts.fleet,
@@ -346,36 +354,52 @@ class DarkroomBot(commands.Bot):
             choices=self.choices,
             prints=self.courier,
         )
+
+    async def _add_picture_features(self, verbs: VerbsCog) -> None:
+        """Asking for pictures and going on from them."""
+        store, pictures, fleet, members = self.parts.store, self.parts.pictures, self.parts.fleet, self.parts.members
+        imagine = ImagineCog(fleet=fleet, taker=self.taker, intake=self.intake)
+        sources = VerbCommands(verbs=verbs, store=store, pictures=pictures, fleet=fleet, taker=self.taker, intake=self.intake)
         menus = PictureMenus(
             verbs=verbs,
-            store=parts.store,
-            pictures=parts.pictures,
-            members=parts.members,
+            store=store,
+            pictures=pictures,
+            members=members,
             choices=self.choices,
             taker=self.taker,
             intake=self.intake,
         )
+        for cog in (imagine, verbs, sources, menus):
+            await self.add_cog(cog)
+        for menu in menus.menus:
+            self.tree.add_command(menu)
+        self.switchboard.connect("ask", imagine.on_press)
+        self.switchboard.connect("job", verbs.on_press)
+        self.switchboard.connect("src", menus.on_press)
+
+    async def _add_own_features(self) -> None:
+        """What is a person's own: studio, history, settings."""
+        store, pictures, members = self.parts.store, self.parts.pictures, self.parts.members
         sessions = SessionsCog(self.studios, guild_id=self.allowed_guild_id, speaker=self.speaker)
-        await self.add_cog(sessions)
-        imagine = ImagineCog(fleet=parts.fleet, taker=self.taker, intake=self.intake)
-        await self.add_cog(imagine)
-        await self.add_cog(verbs)
-        await self.add_cog(
-            VerbCommands(verbs=verbs, store=parts.store, pictures=parts.pictures, fleet=parts.fleet, taker=self.taker, intake=self.intake)
-        )
-        await self.add_cog(menus)
-        archive = ArchiveCog(members=parts.members, store=parts.store, pictures=parts.pictures, taker=self.taker, file_limit=FILE_LIMIT)
+        archive = ArchiveCog(members=members, store=store, pictures=pictures, taker=self.taker, file_limit=FILE_LIMIT)
         likes = LikesCog(
-            members=parts.members,
+            members=members,
             choices=self.choices,
-            fleet=parts.fleet,
+            fleet=self.parts.fleet,
             speaker=self.speaker,
             studios=self.studios,
             archive=archive,
             file_limit=FILE_LIMIT,
         )
-        await self.add_cog(archive)
-        await self.add_cog(likes)
+        for cog in (sessions, archive, likes):
+            await self.add_cog(cog)
+        self.switchboard.connect("session", sessions.on_press)
+        self.switchboard.connect("past", archive.on_press)
+        self.switchboard.connect("likes", likes.on_press)
+
+    async def _add_order(self, verbs: VerbsCog) -> None:
+        """What others see, what may be asked for, and those who decide."""
+        parts, options = self.parts, self.options
         gallery = GalleryCog(
             client=self,
             gallery=parts.gallery,
@@ -385,35 +409,24 @@ class DarkroomBot(commands.Bot):
             intake=self.intake,
             verbs=verbs,
             budget=self.budget,
-            find_channel=lambda: self._text_channel(self.options.gallery_channel_id, "gallery"),
+            find_channel=lambda: self._text_channel(options.gallery_channel_id, "gallery"),
         )
         verbs.add_gallery(gallery.ask, gallery)
         safety = SafetyCog(
             conduct=parts.conduct,
             gates=self.gates,
-            waiting_limit=self.options.waiting_limit,
-            moderators=lambda: self._text_channel(self.options.moderation_channel_id),
+            waiting_limit=options.waiting_limit,
+            moderators=lambda: self._text_channel(options.moderation_channel_id),
             may_judge=self.may_administer,
         )
-        audit = Audit(conduct=parts.conduct, channel=lambda: self._text_channel(self.options.audit_channel_id))
-        admin = AdminSlash(
+        audit = Audit(conduct=parts.conduct, channel=lambda: self._text_channel(options.audit_channel_id))
+        slash = AdminSlash(
             desk=self.desk, store=parts.store, scopes=self.scopes, permits=self, conduct=parts.conduct, audit=audit, gates=self.gates
         )
-        await self.add_cog(gallery)
-        await self.add_cog(safety)
-        await self.add_cog(admin)
+        for cog in (gallery, safety, slash, AdminCog(desk=self.desk, scopes=self.scopes, permits=self)):
+            await self.add_cog(cog)
         self.switchboard.connect("pub", gallery.on_press)
         self.switchboard.connect("appeal", safety.on_press)
-        await self.add_cog(HouseCog(desk=self.desk, store=parts.store, fleet=parts.fleet))
-        for menu in menus.menus:
-            self.tree.add_command(menu)
-        await self.add_cog(AdminCog(desk=self.desk, scopes=self.scopes, permits=self))
-        self.switchboard.connect("job", verbs.on_press)
-        self.switchboard.connect("session", sessions.on_press)
-        self.switchboard.connect("past", archive.on_press)
-        self.switchboard.connect("likes", likes.on_press)
-        self.switchboard.connect("src", menus.on_press)
-        self.switchboard.connect("ask", imagine.on_press)
         self.switchboard.connect("admin", on_admin_press)
 
     def _text_channel(self, channel_id: int | None, name: str | None = None) -> discord.TextChannel | None:

@@ -1,5 +1,6 @@
 """History, show, rerun, queue, status, help, settings, privacy: what somebody finds of their own, and nobody else's."""
 
+import asyncio
 import io
 import json
 import zipfile
@@ -105,8 +106,9 @@ async def test_queue_and_status_and_help_tell_what_there_is(open_scene: OpenScen
     for n in range(3):
         await scene.imagine("ada", f"fox {n}")
     await scene.card_of("ada", "Step")
-    card = texts(await ask(scene, "ada", "queue"))
-    assert "1 request is waiting." in card
+    async with asyncio.timeout(20):  # the queue in memory may be a second old
+        while "1 request is waiting." not in (card := texts(await ask(scene, "ada", "queue"))):
+            await asyncio.sleep(0.2)
     assert "number 1 in the queue" in card
     assert "fox 0" in card
     assert "fox" not in texts(await ask(scene, "bruno", "queue"))
