@@ -267,6 +267,8 @@ class Carrier:
         executed = min(max(compared, 0.5), 2.0)  # a worker that lies about its time moves an account by no more than this
         job = await self._patiently(partial(self._store.finish, run.key, kept, making, executed=executed))
         self._estimator.observe(run.worker.name, run.job.order, event.seconds, rows=rows)
+        if job.finished_at is not None:
+            self._estimator.calibration.came(job.id, job.finished_at.timestamp())
         self._budget.earn()
         self._sink.publish(JobSucceeded(job=job))
         await self._acknowledge(run)

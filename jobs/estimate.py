@@ -266,6 +266,20 @@ class Calibration:
     window: int = 300
     off: dict[int, deque[float]] = field(default_factory=dict)
     """Logarithms of (what it took / what was forecast), newest last, by the forecast's length."""
+    _said: dict[str, tuple[float, float]] = field(default_factory=dict)
+
+    def said(self, job_id: str, at: float, forecast: float) -> None:
+        """A job's first forecast, made at ``at`` (seconds of the ledger's clock); later ones are not judged."""
+        if job_id not in self._said:
+            self._said[job_id] = at, forecast
+            while len(self._said) > _SAID_MAX:
+                del self._said[next(iter(self._said))]
+
+    def came(self, job_id: str, at: float) -> None:
+        """The job is done: learn how far its first forecast was off. A job that got none teaches nothing."""
+        known = self._said.pop(job_id, None)
+        if known is not None:
+            self.observe(known[1], at - known[0])
 
     def observe(self, forecast: float, took: float) -> None:
         """A forecast has come true or not: both in seconds from when it was made."""
@@ -299,6 +313,9 @@ class Calibration:
 
 
 _ENOUGH = 10
+
+_SAID_MAX = 10_000
+"""Forecasts remembered until their jobs end; the oldest are forgotten first."""
 
 
 def _length(seconds: float) -> int:

@@ -80,6 +80,8 @@ class Forecast:
         work = max(0.0, curve.work_before(point) - own.before(point)) + before
         people = curve.people_before(v) - (own.v < v and own.queued > 0)
         forecast = self._seconds(job, able, work) if self._estimator.knows(job.key.model) else None
+        if forecast is not None:
+            self._estimator.calibration.said(job.id, self._line.now, forecast)
         return Outlook(
             why=self._why(job, able, v, people, len(earlier)),
             people=people,

@@ -150,6 +150,18 @@ def test_calibration_survives_its_own_json_and_strange_rows():
     assert again.range(20.0).high == pytest.approx(calibration.range(20.0).high, rel=1e-3)
 
 
+def test_a_jobs_first_forecast_is_judged_when_it_is_done():
+    queue, known = line(job("a", 0)), estimator("a")
+    first = Forecast(queue, [view()], known).of(JobId("a0")).forecast
+    queue.wake(5.0)
+    Forecast(queue, [view()], known).of(JobId("a0"))
+    known.calibration.came("a0", 30.0)
+    known.calibration.came("a0", 99.0)
+    known.calibration.came("never told", 99.0)
+    (off,) = (value for values in known.calibration.off.values() for value in values)
+    assert math.exp(off) == pytest.approx(30.0 / first)
+
+
 def test_a_forecast_that_cannot_be_is_not_learned_from():
     calibration = Calibration()
     calibration.observe(0.0, 5.0)
