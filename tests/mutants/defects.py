@@ -216,15 +216,6 @@ def a_repeated_write_counts_as_lost() -> None:
 # ---- dispatcher and carrier -------------------------------------------------------------------------------------------
 
 
-def no_janitor() -> None:
-    """Nobody takes lapsed leases back."""
-
-    async def expire(self: Any) -> None:
-        await self._clock.sleep(1e9)
-
-    replace(Dispatcher, "expire", lambda _: expire)
-
-
 def leases_are_never_renewed() -> None:
     """A lease lives as long as it was given for, whoever still follows its run."""
 

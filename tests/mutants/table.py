@@ -66,7 +66,6 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(defect=defects.retry_without_budget, found_by=("I16", "i9_runs_have_an_end"), troubles=("a_wish_always_fails",), step=0.1),
     Mutant(defect=defects.results_in_another_transaction, found_by=("i7_done_means_results_and_bytes",), troubles=AFTER, step=0.3),
     Mutant(defect=defects.no_outbox, found_by=("i7_done_means_results_and_bytes", *I3), troubles=AFTER, step=0.3),
-    Mutant(defect=defects.no_janitor, found_by=("I16", "i1_every_acknowledged_wish_ended_once"), troubles=("host_is_killed", "worker_dies")),
     Mutant(
         defect=defects.leases_are_never_renewed, found_by=("i1_without_faults_everybody_gets_their_picture",), step=5.0, seats=1
     ),

@@ -415,6 +415,12 @@ def nobody_is_there_for_long(world: World) -> None:
         world.kill(host, "and stays away", away=world.rng.uniform(400, 500))
 
 
+def a_host_is_gone_for_good(world: World) -> None:
+    """Its machine burnt down: what it held is for others to take."""
+    if len(world.alive()) > 1:
+        world.kill(world.rng.choice(world.alive()), "for good", away=1e6)
+
+
 def host_drains(world: World) -> None:
     """SIGTERM: it may end what it sends; then a new one starts."""
     host = _a_host(world)
@@ -506,7 +512,7 @@ TROUBLES: dict[str, Callable[[World], None]] = {
     trouble.__name__: trouble
     for trouble in (
         worker_dies, worker_is_cut_off, worker_misbehaves, worker_mixes_runs_up, a_wish_always_fails, worker_is_small, a_wish_is_poison, host_stops_for_a_while, host_is_killed,
-        nobody_is_there_for_long, host_drains, host_dies_at_a_commit, host_dies_after_a_finish, database_is_away, database_is_full, commits_lose_their_answers, database_is_busy,
+        nobody_is_there_for_long, a_host_is_gone_for_good, host_drains, host_dies_at_a_commit, host_dies_after_a_finish, database_is_away, database_is_full, commits_lose_their_answers, database_is_busy,
         discord_is_down, discord_forbids, discord_loses_answers, discord_hangs, discord_hangs_for_long,
         discord_errs, discord_limits,
     )
