@@ -18,6 +18,7 @@ from bot.board import BoardMaker
 from bot.client import DiscordDoorError, DoorOptions, DoorParts, keep_serving
 from bot.clock import SystemClock, draw_seed, new_job_id
 from bot.discord_address import DiscordAddressError, apply_discord_address
+from bot.hinting import share_hints
 from bot.janitor import Janitor
 from bot.learning import remember_for_ever
 from bot.operate import commands
@@ -31,6 +32,7 @@ from database.engine import Database, open_database
 from database.errors import DatabaseError
 from database.fleet_memory import FleetMemory
 from database.gallery_store import SqlGalleryStore
+from database.hints import Hints
 from database.host_leases import HostLeases
 from database.inputs import InputMemory
 from database.job_store import SqlJobStore
@@ -42,6 +44,7 @@ from database.outbox import SqlOutbox
 from database.picture_store import FilePictureStore
 from database.retention import Ages
 from database.session_store import SqlSessionStore
+from database.url import read_url
 from flows.catalog import Catalog, FlowError, read_catalog
 from gateway.app import create_app
 from gateway.auth import ApiKey, BindingRefused, KeysInvalid, check_binding, read_keys
@@ -219,6 +222,7 @@ def _loops(lab: Lab, settings: Settings) -> list[tuple[str, Coroutine[Any, Any, 
         ("retention", janitor.run()),
         ("learning", remember_for_ever(Measures(lab.database), lab.estimator, clock)),
         ("operator", listen(settings.storage, commands_of(lab))),
+        ("hints", share_hints(Hints(read_url(settings.ledger_url)), lab.feed, lab.pool)),
     ]
 
 

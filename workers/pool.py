@@ -82,6 +82,7 @@ class Pool:
         self._memory = memory
         self._max_batch = max_batch
         self._poll = poll
+        self._cancels = asyncio.Event()
         self.members = [
             Member(worker=worker, breaker=Breaker(now=clock.monotonic, pause=breaker_pause)) for worker in workers
         ]
@@ -136,6 +137,7 @@ class Pool:
             group.create_task(self._dispatcher.keep_leases(), name="leases")
             group.create_task(self._dispatcher.expire(), name="janitor")
             group.create_task(self._listen(group), name="wake")
+            group.create_task(self._pass_on(), name="cancels from elsewhere")
             for member in self.members:
                 group.create_task(self._serve(member, group), name=f"worker {member.worker.name}")
 
@@ -147,8 +149,22 @@ class Pool:
                     # Should this event be replaced by a newer one unread, the next renewal passes the wish on.
                     group.create_task(self._dispatcher.cancel(event.job.id), name=f"cancel {event.job.id}")
                 elif isinstance(event, JobFact) and not isinstance(event, JobLeased | JobStarted):
-                    for member in self.members:
-                        member.wake.set()
+                    self.look_again()
+
+    def look_again(self) -> None:
+        """Something may have become possible: every worker's loop looks now instead of at its next turn."""
+        for member in self.members:
+            member.wake.set()
+
+    def pass_on_cancels(self) -> None:
+        """Somebody wants a job stopped that runs here, as another host heard: ask the ledger now instead of at the next renewal."""
+        self._cancels.set()
+
+    async def _pass_on(self) -> None:
+        while True:
+            await self._cancels.wait()
+            self._cancels.clear()
+            await self._dispatcher.renew()
 
     async def _serve(self, member: Member, group: asyncio.TaskGroup) -> None:
         asked = float("-inf")
