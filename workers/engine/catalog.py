@@ -63,6 +63,8 @@ class Builtin:
     path: Path
     card: ModelCard = field(default_factory=ModelCard)
     motion: Path | None = None
+    #: Kinds that its family could do and this model was seen to do badly.
+    without: frozenset[str] = frozenset()
 
 
 def discover(folder: Path | None, builtin: Mapping[str, Builtin]) -> Catalog:
@@ -74,7 +76,7 @@ def discover(folder: Path | None, builtin: Mapping[str, Builtin]) -> Catalog:
     ordered = sorted([*builtin.items(), *candidates], key=lambda found: not found[1].path.is_dir())
     for name, found in ordered:
         try:
-            models[name] = _with_motion(_read(name, found.path, found.card, models), found.motion)
+            models[name] = _without(_with_motion(_read(name, found.path, found.card, models), found.motion), found.without)
         except ModelUnreadable as error:
             refused[name] = str(error)
     return Catalog(models=MappingProxyType(models), refused=MappingProxyType(refused))
@@ -118,6 +120,11 @@ def _read_folder(name: str, path: Path, card: ModelCard) -> ModelSource:
         card=read_card(path / "darkroom.json", default=card),
         text_width=_text_width(path, facts),
     )
+
+
+def _without(source: ModelSource, kinds: frozenset[str]) -> ModelSource:
+    left = tuple(kind for kind in source.shape.kinds if kind not in kinds)
+    return replace(source, shape=replace(source.shape, kinds=left))
 
 
 def _with_motion(source: ModelSource, motion: Path | None) -> ModelSource:

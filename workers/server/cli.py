@@ -98,7 +98,12 @@ def builtin_models() -> dict[str, Builtin]:
     if not (folder / "model_index.json").is_file():
         return {}
     motion = Path(housemodel.motion_folder())
-    return {"house": Builtin(path=folder, card=HOUSE_CARD, motion=motion if (motion / "config.json").is_file() else None)}
+    # Drawn for 128 pixels, it fills a larger canvas with more shapes instead of refining those there.
+    return {
+        "house": Builtin(
+            path=folder, without=frozenset({"upscale"}), card=HOUSE_CARD, motion=motion if (motion / "config.json").is_file() else None
+        )
+    }
 
 
 def builtin_loras() -> dict[str, Path]:
