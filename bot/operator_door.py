@@ -17,6 +17,7 @@ _log = logging.getLogger(__name__)
 Command = Callable[[Mapping[str, Any]], Awaitable[Any]]
 _LIMIT = 4 * 1024 * 1024
 _PATIENCE = 30.0
+_CONNECTING = 5.0
 
 
 class NoHost(RuntimeError):
@@ -68,13 +69,18 @@ async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, co
 async def ask(storage: Path, **told: Any) -> Any:
     """The running host's answer. Raises NoHost, CommandFailed."""
     try:
-        async with asyncio.timeout(_PATIENCE):
+        async with asyncio.timeout(_CONNECTING):
             reader, writer = await asyncio.open_unix_connection(_address(storage), limit=_LIMIT)
-            writer.write(json.dumps(told).encode() + b"\n")
-            line = await reader.readline()
-            writer.close()
     except (OSError, TimeoutError) as error:
         raise NoHost(str(error)) from error
+    try:
+        async with asyncio.timeout(_PATIENCE + _CONNECTING):
+            writer.write(json.dumps(told).encode() + b"\n")
+            line = await reader.readline()
+    except (OSError, ValueError, TimeoutError) as error:  # it has heard the command: nobody else may do it a second time
+        raise CommandFailed("the host did not answer; look at `darkroom queue` before you ask again") from error
+    finally:
+        writer.close()
     answer = json.loads(line or b'{"error": "the host closed the door"}')
     if "error" in answer:
         raise CommandFailed(answer["error"])

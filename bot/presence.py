@@ -80,8 +80,9 @@ async def hold_gateway(leases: HostLeases, clock: Clock, stop: asyncio.Event, se
         _log.info("this host holds the Discord gateway (epoch %d)", epoch)
         stood_by = False
         await _serve_while_held(leases, clock, stop, serve, epoch)
-    with contextlib.suppress(StoreUnavailable):
-        await leases.give_back(GATEWAY)
+    with contextlib.suppress(StoreUnavailable, TimeoutError):  # else it lapses
+        async with asyncio.timeout(EVERY):
+            await leases.give_back(GATEWAY)
 
 
 async def _serve_while_held(
@@ -93,6 +94,8 @@ async def _serve_while_held(
         held_at = clock.monotonic()
         while not stop.is_set():
             await _either(stop, clock, EVERY)
+            if stop.is_set():  # and not after asking a database that may be away
+                break
             now = await _take(leases)
             if now == epoch:
                 held_at = clock.monotonic()
@@ -101,10 +104,13 @@ async def _serve_while_held(
                 break
         enough.set()
 
-    async with asyncio.TaskGroup() as group:
-        watching = group.create_task(watch(), name="gateway lease")
-        await serve(enough)
-        watching.cancel()
+    try:
+        async with asyncio.TaskGroup() as group:
+            watching = group.create_task(watch(), name="gateway lease")
+            await serve(enough)
+            watching.cancel()
+    except* Exception as broken:  # noqa: BLE001  passed on, out of its group, so that the host can say why in one sentence
+        raise broken.exceptions[0] from None
 
 
 async def _take(leases: HostLeases) -> int | None:

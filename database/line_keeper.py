@@ -16,7 +16,7 @@ from database.books import read_changes, read_pool_ids
 from database.engine import Database
 from database.fleet_memory import read_fleet
 from database.limits import read_limits
-from database.log import AT_ONCE, CLOCK, JOB_COLUMNS, read_news, read_position
+from database.log import AT_ONCE, CLOCK, JOB_COLUMNS, disown_foreign_numbers, read_news, read_position
 from database.moments import now
 from database.queue import ALL_ACTIVE, QUEUED
 from database.rows import KINDS, Row, batch_key_of, is_alone
@@ -89,6 +89,8 @@ class LineKeeper:
     async def load(self, database: Database) -> None:
         """Read the queue, if the line is not there, on one snapshot and outside any lock."""
         if self._line is None:
+            if database.is_postgresql:
+                await database.write(disown_foreign_numbers)
             await database.read(self._load)
 
     async def catch_up(self, tx: AsyncConnection) -> Line:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-from sqlalchemy import BigInteger, RowMapping, Select, Text, and_, bindparam, cast, func, literal, select, true
+from sqlalchemy import BigInteger, RowMapping, Select, Text, and_, bindparam, cast, func, literal, select, text, true
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import UserDefinedType
 
@@ -58,6 +58,19 @@ async def read_news(tx: AsyncConnection, seen: str) -> Sequence[RowMapping]:
     if postgresql:
         parameters["oldest"] = int(seen.partition(":")[0])
     return (await tx.execute(_news(postgresql), parameters)).mappings().all()
+
+
+async def disown_foreign_numbers(tx: AsyncConnection) -> None:
+    """Take away transaction numbers that this server has not reached: a dump keeps those of the server that it was made on.
+
+    PostgreSQL alone. They would be news at every look, until this server has counted so far; no visible line of its own has such a number.
+    """
+    reached = "CAST(CAST(pg_snapshot_xmax(pg_current_snapshot()) AS text) AS bigint)"
+    applied = "CAST(CAST(pg_snapshot_xmax(CAST(applied AS pg_snapshot)) AS text) AS bigint)"
+    await tx.execute(text(f"UPDATE job_event SET xid = NULL WHERE xid >= {reached}"))  # noqa: S608  no outside text
+    await tx.execute(
+        text(f"UPDATE claim_clock SET applied = CAST(pg_current_snapshot() AS text) WHERE {applied} > {reached}")  # noqa: S608
+    )
 
 
 async def read_position(tx: AsyncConnection) -> str:

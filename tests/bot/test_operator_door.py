@@ -1,0 +1,31 @@
+"""The operator's door: a command that a host has heard is done by nobody else."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from bot import operator_door
+from bot.operator_door import CommandFailed, NoHost, ask
+
+
+async def test_where_nobody_listens_the_ledger_may_be_used_directly(tmp_path: Path):
+    with pytest.raises(NoHost):
+        await ask(tmp_path, do="queue")
+
+
+async def test_a_host_that_heard_and_does_not_answer_is_not_taken_for_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(operator_door, "_PATIENCE", 0.05)
+    monkeypatch.setattr(operator_door, "_CONNECTING", 0.05)
+    heard: list[bytes] = []
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.append(await reader.readline())
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_unix_server(silent, str(tmp_path / "operator.sock")):
+        with pytest.raises(CommandFailed):
+            await ask(tmp_path, do="requeue", job="one")
+
+    assert heard
