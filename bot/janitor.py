@@ -7,7 +7,7 @@ from database.engine import Database
 from database.host_leases import HostLeases
 from database.operating import still_named
 from database.picture_store import FilePictureStore
-from database.retention import Ages, Keep, sweep
+from database.retention import Ages, Keep, is_treasured, sweep
 from jobs.errors import StoreUnavailable
 from jobs.ports import Clock
 
@@ -24,7 +24,7 @@ class Janitor:
     """Sweeps for one host. Several may sweep: each round is one transaction, and only one host at a time is in it."""
 
     def __init__(
-        self, *, database: Database, pictures: FilePictureStore, leases: HostLeases, clock: Clock, ages: Ages, keep: Keep | None = None
+        self, *, database: Database, pictures: FilePictureStore, leases: HostLeases, clock: Clock, ages: Ages, keep: Keep = is_treasured
     ) -> None:
         self._database = database
         self._pictures = pictures

@@ -127,6 +127,7 @@ class LineKeeper:
         line.wake(first["present"].timestamp())
         if fleet is not None:
             abilities, self.resting = fleet
+            line.resting = self.resting
             line.realign(abilities)
             self._fleet = first["fleet"]
         _tell(line, news)
@@ -160,6 +161,7 @@ class LineKeeper:
             abilities=abilities,
             now=present,
         )
+        line.resting = self.resting
         line.limits, self._limits_at = await read_limits(tx), present
         self._line, self._dirty = line, False
 

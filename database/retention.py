@@ -1,16 +1,19 @@
-"""What grows old is removed: pictures after days, jobs after weeks. Never a picture that a live job, delivery or newer row names."""
+"""What grows old is removed: pictures after days, jobs after weeks.
+
+Never a picture that a live job, a delivery or a newer row names, nor one that its person keeps as a favourite or has published.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from sqlalchemy import ColumnElement, delete, exists, func, select, update
+from sqlalchemy import ColumnElement, delete, exists, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from database.engine import Database, try_serialise
 from database.moments import moment_from_now, now
 from database.operating import still_named
-from database.tables import ENDED, input_picture, job, job_event, outbox, result
+from database.tables import ENDED, favourite, input_picture, job, job_event, outbox, publication, result
 
 RETAINING = 5
 """The advisory lock's purpose."""
@@ -40,7 +43,14 @@ class Swept:
     more: bool = False
 
 
-async def sweep(database: Database, ages: Ages, *, keep: Keep | None = None) -> Swept:
+def is_treasured() -> ColumnElement[bool]:
+    """Whether somebody holds the job as a favourite, or a picture of it hangs in the gallery."""
+    liked = exists().where(favourite.c.job_id == job.c.id)
+    hanging = exists().where(publication.c.job_id == job.c.id, publication.c.state != "undone")
+    return or_(liked, hanging)
+
+
+async def sweep(database: Database, ages: Ages, *, keep: Keep | None = is_treasured) -> Swept:
     """One bounded round; the files named in its answer are the caller's to remove. Raises StoreUnavailable."""
     return await database.write(partial(_sweep, ages=ages, keep=keep))
 
@@ -53,7 +63,7 @@ async def _sweep(tx: AsyncConnection, *, ages: Ages, keep: Keep | None) -> Swept
     inputs = await _old_inputs(tx, ages.pictures) if ages.pictures else set()
     jobs = await _old_jobs(tx, ages.jobs, kept) if ages.jobs else 0
     unnamed = (digests | inputs) - await still_named(tx, digests | inputs)
-    return Swept(pictures=pictures, jobs=jobs, digests=tuple(sorted(unnamed)), more=max(pictures, jobs) >= _AT_ONCE)
+    return Swept(pictures=pictures, jobs=jobs, digests=tuple(sorted(unnamed)), more=max(pictures, jobs, len(inputs)) >= _AT_ONCE)
 
 
 async def _old_pictures(tx: AsyncConnection, days: float, kept: list[ColumnElement[bool]]) -> tuple[set[str], int]:

@@ -53,7 +53,7 @@ class Forecast:
     def __init__(self, line: Line, workers: Sequence[WorkerView], estimator: Estimator) -> None:
         self._line = line
         self._estimator = estimator
-        self._workers = workers
+        self._workers = [view for view in workers if view.name not in line.resting]
         self._contests: dict[str, Contest | None] = {}
         self._curves: dict[frozenset[str], _Curve] = {}
         self._able_by_need: dict[str, list[WorkerView]] = {}

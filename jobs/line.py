@@ -119,6 +119,8 @@ class Line:
         """When age last overruled a preference, by worker."""
         self.limits: dict[tuple[str, BatchKey], int] = {}
         """Rows a pass of this key may have on a worker that ran out of memory with more; keys without detail."""
+        self.resting: frozenset[str] = frozenset()
+        """Workers to which nothing is leased, by the operator's word."""
         self.waiting: dict[JobId, WaitingJob] = {}
         self.active: dict[JobId, ActiveJob] = {}
         self.people: dict[UserId, Person] = {}

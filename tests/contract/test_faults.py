@@ -106,6 +106,18 @@ async def test_the_first_lost_run_is_free_and_the_second_is_not(store: SqlJobSto
     assert second - before == pytest.approx(5)
 
 
+async def test_the_first_lapsed_lease_is_free_and_the_second_is_not(store: SqlJobStore):
+    await ask(store, cost=10.0)
+    before = await _account(store)
+    paid: list[float] = []
+    for _ in range(2):
+        await store.claim("gpu", by_turns(1), lease_seconds=-1)
+        await store.expire(lost_max=9)
+        paid.append(await _account(store) - before)
+
+    assert paid == [pytest.approx(0), pytest.approx(10)]
+
+
 async def test_accounts_survive_a_restart_to_the_last_bit(store: SqlJobStore, database: Database):
     for user in (ANA, BEN):
         await ask(store, user, cost=7.3)

@@ -10,9 +10,11 @@ from bot.janitor import Janitor
 from database.engine import Database
 from database.figures import read_figures
 from database.fleet_memory import FleetMemory
+from database.gallery_store import SqlGalleryStore
 from database.host_leases import HostLeases
 from database.inputs import InputMemory
 from database.job_store import SqlJobStore
+from database.member_store import SqlMemberStore
 from database.operating import Operating
 from database.outbox import SqlOutbox
 from database.picture_store import FilePictureStore
@@ -132,6 +134,22 @@ async def test_what_is_still_to_be_posted_used_or_shared_is_not_swept(store: Sql
 
     assert swept.digests == ()
     assert posting.id in [row["id"] for row in await rows(database, "job")]
+
+
+async def test_favourites_and_what_hangs_in_the_gallery_are_not_swept(store: SqlJobStore, database: Database):
+    liked, hanging, undone = await done(store, ANA, "a" * 64), await done(store, ANA, "b" * 64), await done(store, ANA, "c" * 64)
+    await SqlMemberStore(database).favour(ANA, liked.id, favourite=True)
+    gallery = SqlGalleryStore(database)
+    for job in (hanging, undone):
+        values = {"job_id": job.id, "index": 0, "user_id": ANA, "guild_id": "1", "channel_id": "2"}
+        seq, _ = await gallery.begin({**values, "show_prompt": True, "allow_remix": True})
+        await gallery.posted(seq, "3")
+    await gallery.undone(seq)
+    for job in (liked, hanging, undone):
+        await age(database, job.id, 90)
+
+    assert (await sweep(database, Ages(pictures=7, jobs=30))).digests == ("c" * 64,)
+    assert [row["id"] for row in await rows(database, "job")] == [liked.id, hanging.id]
 
 
 async def test_keeping_for_ever_sweeps_nothing(store: SqlJobStore, database: Database):

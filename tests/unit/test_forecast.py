@@ -57,6 +57,14 @@ CASES = {
 }
 
 
+def test_a_worker_that_rests_is_nobodys_next():
+    queue = line(job("a", 0))
+    queue.resting = frozenset({"w1"})
+
+    assert why(queue, "a0", view())[0] == "offline"
+    assert Forecast(queue, [view()], estimator()).of(JobId("a0")).eta is None
+
+
 @pytest.mark.parametrize("cause", CASES)
 def test_each_cause_is_told_where_it_holds(cause):
     found = CASES[cause]()
