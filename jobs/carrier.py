@@ -6,6 +6,7 @@ person's two places are places on a GPU.
 """
 
 import asyncio
+import contextlib
 import logging
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -158,12 +159,12 @@ class Carrier:
             await self._follow(run, tally, resume=resume)
         except LeaseLost:
             _log.info("run %s: the lease went to somebody else", run.key)
-            await self._stop_quietly(run)
+            await self._leave(run)
         except asyncio.CancelledError:
             if not run.lease_lost:
                 raise
-            _log.info("run %s: its lease lapsed, so it is stopped", run.key)
-            await self._stop_quietly(run)
+            _log.info("run %s: its lease lapsed, so it is left", run.key)
+            await self._leave(run)
         except (WorkerBusy, RunForgotten) as fault:
             await self._give_back(run, fault, counted=False)
         except WorkerFault as fault:
@@ -352,6 +353,14 @@ class Carrier:
             await run.worker.acknowledge(run.key)
         except WorkerFault as fault:
             _log.info("run %s: not acknowledged (%s); the worker forgets it in time", run.key, fault)
+
+    async def _leave(self, run: UnderWay) -> None:
+        """Stop a run that is ours no more; but one that another host took over goes on under the same key, and is left to it."""
+        with contextlib.suppress(StoreUnavailable):
+            job = await self._store.get(run.job.id)
+            if job is not None and job.lease is not None and job.lease.epoch == run.key.epoch:
+                return
+        await self._stop_quietly(run)
 
     async def _stop_quietly(self, run: UnderWay) -> None:
         try:

@@ -68,6 +68,8 @@ class FakeWorker:
         self.inputs: dict[str, bytes] = {}
         self.faults: list[str] = []
         """Each run takes the next one; the empty list means to behave."""
+        self.shared_with = 1
+        """The company that every run is said to have had."""
         self.always: str | None = None
         self.instance = "one"
         self.orders: dict[str, dict] = {}
@@ -216,7 +218,7 @@ class FakeWorker:
             return
         self.state[key] = "finished"
         files = [self._bytes(key, index) for index in range(order["count"])]
-        yield {"type": "finished", "sequence": 999, "seconds": 0.1, "shared_with": 1, "passes": order["steps"],
+        yield {"type": "finished", "sequence": 999, "seconds": 0.1, "shared_with": self.shared_with, "passes": order["steps"],
                "pictures": [self._described(data, order, index, fault) for index, data in enumerate(files)]}  # fmt: skip
 
     def _described(self, data: bytes, order: dict, index: int, fault: str | None) -> dict:

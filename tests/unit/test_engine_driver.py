@@ -91,6 +91,11 @@ async def test_an_order_the_worker_refuses_fails_the_request_with_its_sentence(d
     assert "bad_order" in event.detail
 
 
+async def test_company_beyond_belief_is_clamped(driver, fake):
+    fake.shared_with = 10**12
+    assert (await followed(driver))[-1].shared_with == 255
+
+
 async def test_out_of_memory_is_told_apart(driver, fake):
     fake.faults = ["oom"]
     assert (await followed(driver))[-1].kind is FaultKind.OUT_OF_MEMORY

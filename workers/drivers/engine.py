@@ -41,6 +41,7 @@ _M = TypeVar("_M", bound=BaseModel)
 
 _ANSWER_MAX = 1024 * 1024
 _LINE_MAX = 256 * 1024
+_COMPANY_MAX = 255
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,7 +203,8 @@ class EngineWorker:
 
     async def _fetched(self, key: RunKey, end: protocol.Finished) -> RunFinished:
         pictures = [await self._picture(key, picture) for picture in end.pictures[:16]]
-        return RunFinished(key=key, pictures=tuple(pictures), seconds=max(0.0, end.seconds), shared_with=max(0, end.shared_with))
+        company = min(max(0, end.shared_with), _COMPANY_MAX)  # what is learned of passes is kept by their rows: a liar must not fill it
+        return RunFinished(key=key, pictures=tuple(pictures), seconds=max(0.0, end.seconds), shared_with=company)
 
     async def _picture(self, key: RunKey, told: protocol.Picture) -> MadePicture:
         async with self._call("GET", f"v1/runs/{key}/pictures/{told.index}", seconds=120) as response:
