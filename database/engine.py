@@ -233,6 +233,7 @@ def _prepare_sqlite(engine: Engine, *, synchronous: Synchronous, writes: bool, f
         if writes:
             cursor.execute("PRAGMA journal_mode = WAL")
             cursor.execute(f"PRAGMA synchronous = {synchronous}")
+            cursor.execute("PRAGMA secure_delete = ON")  # what was purged is overwritten, not merely forgotten
         else:
             cursor.execute("PRAGMA query_only = ON")
         cursor.close()
