@@ -59,7 +59,7 @@ class Hints:
             try:
                 if not await self._follow(heard):
                     return
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
                 _log.info("no hints from other hosts for now: %s", type(error).__name__)
             await asyncio.sleep(_AGAIN)
 

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
+import asyncpg
 import pytest
 
 from database import hints
@@ -99,3 +100,19 @@ async def test_a_server_that_is_away_is_tried_again_and_again(monkeypatch):
     running.cancel()
     with suppress(asyncio.CancelledError):
         await running
+
+
+async def test_a_driver_that_loses_its_mind_over_a_dying_server_costs_hints_and_nothing_else(monkeypatch):
+    monkeypatch.setattr("database.hints._AGAIN", 0)
+    tries: list[int] = []
+
+    class Dying(Hints):
+        async def _connect(self):
+            tries.append(1)
+            if len(tries) > 2:
+                raise asyncio.CancelledError
+            raise asyncpg.InternalClientError("cannot switch to state 15")
+
+    with pytest.raises(asyncio.CancelledError):
+        await Dying(read_url("postgresql://somebody@localhost/nothing")).run(lambda _: None)
+    assert len(tries) == 3
