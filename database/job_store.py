@@ -108,8 +108,9 @@ class SqlJobStore:
 
     async def look(self, question: Callable[[Line], _T], *, fresh: float = 1.0) -> _T:
         """See the port."""
-        async with self._claiming:  # those who come while it is brought up to date find it fresh
-            if self._keeper.line is None or _seconds() - self._looked_at >= fresh:
+        asked = _seconds()
+        async with self._claiming:  # of those who wait here together, the first brings it up to date for all
+            if self._keeper.line is None or asked - self._looked_at >= fresh:
                 await self._claim(None, Terms(worker="", owner=self._owner, dispatch="", lease_seconds=0))
         return self.peek(question)
 
@@ -124,6 +125,7 @@ class SqlJobStore:
     async def _claim(self, decide: Decide | None, terms: Terms) -> Claimed:
         """Again where somebody was faster, or where nobody knows whether the commit took effect."""
         for attempt in range(_TRIES):
+            begun = _seconds()
             try:
                 await self._keeper.load(self._database)
                 if attempt and terms.dispatch and (jobs := await self._database.read(partial(leased_by, dispatch=terms.dispatch))):
@@ -144,7 +146,7 @@ class SqlJobStore:
                 raise
             else:
                 take_over(self._keeper, claimed)
-                self._looked_at = _seconds()
+                self._looked_at = begun
                 return claimed
         return Claimed()
 

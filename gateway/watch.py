@@ -106,7 +106,7 @@ class Watch:
     async def status_of(self, job: Job) -> JobStatus:
         """Place, time and cause of a job already read. Raises StoreUnavailable."""
         if job.state is JobState.QUEUED:
-            return self._desk.outlook(job, await self._board.snapshot())
+            return await self._desk.standing(job, await self._board.snapshot())
         return self._desk.course(job)
 
     async def _news(self, events: Subscription) -> JobEvent | None:

@@ -31,6 +31,10 @@ class Standing:
 ANYBODY = Standing()
 
 
+_PLACELESS = ("backoff", "offline", "no_worker", "no_lora")
+"""Causes under which nobody can say who is before whom: there is no worker whose line it would be."""
+
+
 class QueueSnapshot:
     """The queue as it stands, ready to be asked about any number of jobs."""
 
@@ -40,6 +44,11 @@ class QueueSnapshot:
         self._estimator = estimator
         self._forecast: tuple[Line, Forecast] | None = None
         self.waiting, self.people = store.peek(_counts)
+
+    def place(self, job_id: JobId) -> int | None:
+        """People whose turn comes before, plus one; None when it does not wait, or nobody can say."""
+        found = self.outlook(job_id)
+        return None if found is None or found.why.code in _PLACELESS else found.people + 1
 
     def outlook(self, job_id: JobId) -> Outlook | None:
         """What can be said of a waiting job; None when it does not wait."""
@@ -153,10 +162,10 @@ class Desk:
         except StoreUnavailable:
             return refused
         jobs = self._store.peek(lambda line: [job.id for job in line.jobs_of(user_id)])
-        known = [outlook.people for job_id in jobs if (outlook := snapshot.outlook(job_id)) is not None]
+        known = [place for job_id in jobs if (place := snapshot.place(job_id)) is not None]
         if not known:
             return refused
-        return WaitingLimitReached("waiting_limit_at", **refused.details, position=max(known) + 1)
+        return WaitingLimitReached("waiting_limit_at", **refused.details, position=max(known))
 
     def _fit(self, request: Request) -> Order:
         offers = self._fleet.offers()
@@ -220,7 +229,13 @@ class Desk:
             raise JobNotFound(job_id)
         if job.state is not JobState.QUEUED:
             return self.course(job)
-        return self.outlook(job, await self.snapshot())
+        return await self.standing(job, await self.snapshot())
+
+    async def standing(self, job: Job, snapshot: QueueSnapshot) -> JobStatus:
+        """As :meth:`outlook`, of a job that may be younger than the snapshot. Raises StoreUnavailable."""
+        if not self._store.peek(lambda line: line.knows(job.id)):
+            await self._store.look(_counts, fresh=0)
+        return self.outlook(job, snapshot)
 
     def course(self, job: Job) -> JobStatus:
         """What is known of a job that does not wait, without asking the ledger."""
@@ -241,11 +256,11 @@ class Desk:
         if found is None:  # leased between the two reads: no place to name
             return JobStatus(job=job)
         why = found.why if self._fleet.online() else Why(code="offline")
-        held_back = why.code == "backoff"
+        placeless = why.code in _PLACELESS
         return JobStatus(
             job=job,
-            position=None if held_back else found.people + 1,
-            passes=None if held_back else found.passes,
+            position=None if placeless else found.people + 1,
+            passes=None if placeless else found.passes,
             eta=found.eta,
             why=why,
         )

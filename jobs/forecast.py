@@ -78,7 +78,7 @@ class Forecast:
         point = v + before / self._line.person(job.user_id).weight + self._line.rules.lane(job.lane)
         own = _Share.of(self._line, job.user_id, curve.pools)
         work = max(0.0, curve.work_before(point) - own.before(point)) + before
-        people = curve.people_before(v) - (own.v < v and own.queued > 0)
+        people = curve.people_before(v, job.place) - ((own.v, own.place) < (v, job.place) and own.queued > 0)
         forecast = self._seconds(job, able, work) if self._estimator.knows(job.key.model) else None
         if forecast is not None:
             self._estimator.calibration.said(job.id, self._line.now, forecast)
@@ -188,13 +188,16 @@ class _Share:
     v: float
     queued: float
     weight: float
+    place: int
+    """Of their oldest waiting job: between equal accounts the older request goes first."""
 
     @classmethod
     def of(cls, line: Line, user: UserId, pools: frozenset[str]) -> "_Share":
         known = line.queued_in(user)
         costs = {pool: cost for pool, cost in known.items() if pool in pools}
         v = min((line.books.v(user, pool) for pool in costs), default=0.0)
-        return cls(v=v, queued=sum(costs.values()), weight=line.person(user).weight)
+        place = min((job.place for job in line.jobs_of(user)), default=0)
+        return cls(v=v, queued=sum(costs.values()), weight=line.person(user).weight, place=place)
 
     def before(self, point: float) -> float:
         """Of that, what is done before the least account has come up to ``point``."""
@@ -206,8 +209,8 @@ class _Curve:
     """Work that is done before the accounts have come up to a point, over everybody who waits for these workers' pools."""
 
     pools: frozenset[str]
-    starts: Sequence[float]
-    """Accounts, ascending."""
+    starts: Sequence[tuple[float, int]]
+    """Accounts and the place of each person's oldest job, ascending."""
     knees: Sequence[float]
     slopes: Sequence[float]
     """Of the curve from each knee on."""
@@ -226,7 +229,7 @@ class _Curve:
         steps = [slopes[i - 1] * (knees[i] - knees[i - 1]) if i else 0.0 for i in range(len(knees))]
         return cls(
             pools=pools,
-            starts=sorted(share.v for share in shares),
+            starts=sorted((share.v, share.place) for share in shares),
             knees=knees,
             slopes=slopes,
             heights=list(accumulate(steps)),
@@ -239,9 +242,9 @@ class _Curve:
         at = bisect_right(self.knees, point) - 1
         return 0.0 if at < 0 else self.scale * (self.heights[at] + self.slopes[at] * (point - self.knees[at]))
 
-    def people_before(self, v: float) -> int:
-        """How many stand lower."""
-        return self.scale * bisect_left(self.starts, v)
+    def people_before(self, v: float, place: int) -> int:
+        """How many stand lower, or as low with an older request."""
+        return self.scale * bisect_left(self.starts, (v, place))
 
 
 def _pass_work(line: Line, able: Sequence[WorkerView]) -> float:

@@ -314,6 +314,10 @@ class Line:
         rate, at = self._arrivals.get(key, (0.0, self.now))
         return rate * exp((at - self.now) / _ARRIVALS_OVER)
 
+    def knows(self, job_id: JobId) -> bool:
+        """Whether it waits, is held back or runs, as far as was heard."""
+        return job_id in self.waiting or job_id in self._sleeping or job_id in self.active
+
     def held_back(self, job_id: JobId) -> WaitingJob | None:
         """A job that waits for its ``not_before``."""
         return self._sleeping.get(job_id)

@@ -77,7 +77,7 @@ async def _recent(door: Door, caller: UserId) -> list[Job]:
 
 
 def _line(queue: QueueSnapshot, mine: list[Job]) -> QueueView:
-    places = [outlook.people + 1 for job in mine if (outlook := queue.outlook(job.id)) is not None]
+    places = [place for job in mine if (place := queue.place(job.id)) is not None]
     return QueueView(waiting=queue.waiting, people=queue.people, yours=sorted(places))
 
 
