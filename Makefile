@@ -9,12 +9,13 @@ demo: $(VENV)/.demo
 	@$(BIN)/darkroom demo $(if $(ONCE),--once)
 
 # Everything: lint, types, architecture, unit, contract (SQLite and a real PostgreSQL), integration, real processes.
+# Files side by side, as many as there are cores: what needs a quiet machine says so by its own patience.
 test: $(VENV)/.dev lint
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadfile
 
 # The everyday subset: no trained weights, no kills, no browser.
 quick: $(VENV)/.dev
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not slow"
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not slow" -n auto --dist loadfile
 
 lint: $(VENV)/.dev
 	@$(BIN)/ruff check .
