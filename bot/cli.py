@@ -13,6 +13,7 @@ from typing import Any
 
 from bot.operator_cli import add_commands
 from bot.settings import Settings, SettingsError, read_settings
+from jobs.log_lines import log_to
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -67,7 +68,7 @@ def environment() -> Mapping[str, str | None]:
 
 def _settings() -> Settings:
     settings = read_settings(environment())
-    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+    log_to(level=settings.log_level, layout="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
     # discord.client warns that it cannot do voice; the others tell of each of their steps.
     for name, level in (("discord.client", "ERROR"), ("discord.gateway", "WARNING"), ("alembic", "WARNING"), ("uvicorn", "WARNING")):
         logging.getLogger(name).setLevel(level)

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from jobs.log_lines import log_to
 from workers.engine.catalog import Builtin
 from workers.engine.errors import EngineError
 from workers.engine.loras.library import LoraLibrary
@@ -119,7 +120,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     environment = read_environment()
     options = parser(environment).parse_args(argv)
     level = logging.getLevelNamesMapping().get(environment.get("LOG_LEVEL", "INFO").upper(), logging.INFO)
-    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    log_to(level=level, layout="%(asctime)s %(levelname)s %(name)s: %(message)s")
     from workers.server.serve import serve
 
     try:
