@@ -203,11 +203,13 @@ class DarkroomBot(commands.Bot):
             conduct=parts.conduct,
             clock=parts.clock,
             rules=[*shipped_rules(), *read_file(options.rules)],
-            quotas=read_quotas(options.quotas),
+            quotas=read_quotas(options.quotas, waiting=options.waiting_limit),
             adult_models=frozenset(options.adult_models),
             usual_model=parts.fleet.default_model,
         )
-        self.taker = Taker(desk=parts.desk, studios=self.studios, choices=self.choices, gates=[self.gates.check])
+        self.taker = Taker(
+            desk=parts.desk, studios=self.studios, choices=self.choices, gates=[self.gates.check], standing=self.gates.standing
+        )
         self.intake = Intake(client=self, desk=parts.desk)
         self._refusal: DiscordDoorError | None = None
         self._closing = asyncio.Event()
@@ -415,7 +417,6 @@ class DarkroomBot(commands.Bot):
         safety = SafetyCog(
             conduct=parts.conduct,
             gates=self.gates,
-            waiting_limit=options.waiting_limit,
             moderators=lambda: self._text_channel(options.moderation_channel_id),
             may_judge=self.may_administer,
         )

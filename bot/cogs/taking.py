@@ -10,7 +10,7 @@ from bot.cogs.interactions import locale_of, user_of
 from bot.cogs.members import Preferences
 from bot.cogs.preferring import Choices
 from bot.cogs.sessions.channels import Studios
-from jobs.desk import Desk
+from jobs.desk import Desk, Standing
 from jobs.errors import StoreUnavailable
 from jobs.job import Place
 from jobs.request import Request
@@ -37,11 +37,20 @@ Gate = Callable[[Wish], Awaitable[None]]
 class Taker:
     """Finds or makes the person's studio, submits, and says where the photo will come."""
 
-    def __init__(self, *, desk: Desk, studios: Studios, choices: Choices, gates: Sequence[Gate] = ()) -> None:
+    def __init__(
+        self,
+        *,
+        desk: Desk,
+        studios: Studios,
+        choices: Choices,
+        gates: Sequence[Gate] = (),
+        standing: Callable[[discord.User | discord.Member], Standing],
+    ) -> None:
         self._desk = desk
         self._studios = studios
         self._choices = choices
         self._gates = tuple(gates)
+        self._standing = standing
 
     async def usual(self, interaction: discord.Interaction) -> Preferences:
         """What this person chose in /settings."""
@@ -71,6 +80,7 @@ class Taker:
                     door="discord",
                     idempotency_key=f"discord:{interaction.id}",
                     place=place,
+                    standing=self._standing(interaction.user),
                 )
         except TimeoutError as error:
             raise StoreUnavailable("slow") from error

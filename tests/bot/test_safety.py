@@ -1,8 +1,12 @@
 """Rules without lists of words, strikes that fade, a human to ask, quotas by role; and what admins do about it all."""
 
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
 import pytest
 
-from bot.cogs.safety.quotas import Allowance, QuotasInvalid, read_quotas
+from bot.cogs.safety.quotas import MOST_WAITING, Allowance, QuotasInvalid, read_quotas
 from bot.cogs.safety.rules import RulesInvalid, first_broken, plain_forms, read_rules, shipped_rules
 from jobs.job import UserId
 from tests.bot.conftest import OpenScene, Scene, buttons, texts
@@ -55,8 +59,40 @@ def test_the_most_generous_role_counts_and_nonsense_is_named(tmp_path):
     assert quotas.of([]) == Allowance(waiting=2, gpu_seconds=60)
     assert quotas.of([7, 8]).waiting == 9
     assert quotas.of([8]).gpu_seconds is None
-    file.write_text("[everyone]\nwaiting=-1\n")
-    with pytest.raises(QuotasInvalid, match="waiting"):
+
+
+def test_what_a_role_leaves_unsaid_stays_as_it_is_for_everyone_and_no_role_takes_away(tmp_path):
+    file = tmp_path / "quotas.toml"
+    file.write_text("[everyone]\ngpu_seconds=60\n[role.7]\nweight=2\n[role.8]\nwaiting=0\nweight=0.5\n[role.9]\nwaiting=3\n")
+    quotas = read_quotas(file, waiting=12)
+    assert quotas.of([]) == Allowance(waiting=12, gpu_seconds=60, weight=1)
+    assert quotas.of([7]) == Allowance(waiting=12, gpu_seconds=60, weight=2)
+    assert quotas.of([7, 8]) == Allowance(waiting=MOST_WAITING, gpu_seconds=60, weight=2)
+    assert quotas.of([8]).weight == 1
+    assert quotas.of([9]).waiting == 12
+    assert read_quotas(tmp_path / "none.toml", waiting=12).of([7]) == Allowance(waiting=12)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("[role.7]\nweight=0.2", r"role\.7\.weight is a number from 0\.25 to 8\."),
+        ("[everyone]\nweight=8.5", r"everyone\.weight is a number from 0\.25 to 8\."),
+        ("[everyone]\nweight=nan", r"everyone\.weight is a number"),
+        ("[everyone]\nweight=true", r"everyone\.weight is a number"),
+        ("[everyone]\nweight='2'", r"everyone\.weight is a number"),
+        ("[everyone]\nwaiting=-1", r"everyone\.waiting is a whole number from 1 to 1000, or 0"),
+        ("[everyone]\nwaiting=2.5", r"everyone\.waiting is a whole number"),
+        ("[everyone]\ngpu_seconds=inf", r"everyone\.gpu_seconds is a number from 0"),
+        ("everyone=3", r"everyone is a table"),
+        ("role=3", r"role is a table"),
+        ("[role.staff]\nweight=2", r"role\.staff is no role's id"),
+    ],
+)
+def test_a_quotas_file_that_cannot_be_used_gets_a_sentence(tmp_path, text, sentence):
+    file = tmp_path / "quotas.toml"
+    file.write_text(text)
+    with pytest.raises(QuotasInvalid, match=r"quotas\.toml: " + sentence):
         read_quotas(file)
 
 
@@ -139,6 +175,28 @@ async def test_quotas_by_role_and_what_is_left(open_scene: OpenScene, tmp_path):
     assert "of 1 requests waiting" in card
     assert "10 min GPU time" in card
     assert "no limit" in texts(await ask(scene, "mara", "quota"))
+
+
+async def test_a_role_gives_weight_and_a_waiting_limit_beyond_the_house_s(open_scene: OpenScene, tmp_path):
+    file = tmp_path / "quotas.toml"
+    scene = await open_scene(worker={"max_batch": 1}, door={"quotas": file})
+    staff = next(r["id"] for r in (await scene.play.state())["guilds"][0]["roles"] if r["name"] == "Staff")
+    file.write_text(f"[everyone]\nwaiting=2\n[role.{staff}]\nwaiting=22\nweight=2\n")
+    await scene.restart()
+    scene.worker.gate.clear()
+    await scene.imagine("chen")
+    await scene.card_of("chen", "I'm taking the photo")  # the one worker is busy: all others wait
+    for who, limit, weight in (("ada", 2, 1.0), ("mara", 22, 2.0)):
+        for n in range(limit):
+            assert "studio" in await scene.said(who, f"fox {n}"), f"{who}'s request {n}"
+        assert f"You have {limit} requests waiting" in await scene.said(who, "one too many")
+        assert f"{limit} of {limit} requests waiting" in texts(await ask(scene, who, "quota"))
+        assert stored_weights(tmp_path / "darkroom.sqlite3", scene.users[who]) == [weight] * limit
+
+
+def stored_weights(ledger: Path, user: str) -> list[float]:
+    with closing(sqlite3.connect(ledger)) as connection:
+        return [weight for (weight,) in connection.execute("select weight from job where user_id = ?", (f"discord:{user}",))]
 
 
 async def test_models_for_adults_stay_in_age_restricted_channels(scene: Scene):

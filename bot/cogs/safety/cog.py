@@ -30,13 +30,11 @@ class SafetyCog(commands.Cog):
         *,
         conduct: Conduct,
         gates: Gates,
-        waiting_limit: int,
         moderators: Callable[[], discord.TextChannel | None],
         may_judge: Callable[[discord.User | discord.Member], bool],
     ) -> None:
         self._conduct = conduct
         self._gates = gates
-        self._waiting_limit = waiting_limit
         self._moderators = moderators
         self._may_judge = may_judge
 
@@ -52,7 +50,7 @@ class SafetyCog(commands.Cog):
             strikes = await self._conduct.standing(user_of(interaction), seconds=STRIKE_LIFE)
             lines = [
                 f"**{say('quota.title', locale)}**",
-                say("quota.waiting", locale, n=load.waiting, total=min(allowed.waiting or self._waiting_limit, self._waiting_limit)),
+                say("quota.waiting", locale, n=load.waiting, total=allowed.waiting),
                 say("quota.active", locale, n=load.active, total=ACTIVE_MAX),
                 say("quota.seconds", locale, used=duration(load.seconds, locale), total=duration(allowed.gpu_seconds, locale))
                 if allowed.gpu_seconds

@@ -11,7 +11,8 @@ from bot.cogs.parts import Address, button, panel, row
 from bot.cogs.safety.quotas import Allowance, Quotas
 from bot.cogs.safety.rules import Rule, first_broken
 from bot.cogs.taking import Wish
-from jobs.errors import DarkroomError, WaitingLimitReached
+from jobs.desk import Standing
+from jobs.errors import DarkroomError
 from jobs.job import UserId
 from jobs.ports import Clock
 from jobs.words import say
@@ -174,14 +175,14 @@ class Gates:
         raise Blocked(rule, await self._conduct.strike(user_id, rule.name, asked) if rule.strike else None)
 
     async def _check_quota(self, user_id: UserId, wish: Wish) -> None:
-        allowed = self.allowance(wish.person)
-        if allowed == Allowance():
-            return
-        load = await self._conduct.load(user_id)
-        if allowed.waiting is not None and load.waiting >= allowed.waiting:
-            raise WaitingLimitReached("waiting_limit", waiting=load.waiting, limit=allowed.waiting)
-        if allowed.gpu_seconds is not None and load.seconds >= allowed.gpu_seconds:
-            raise DarkroomError("quota_spent", minutes=round(allowed.gpu_seconds / 60, 1))
+        allowed = self.allowance(wish.person).gpu_seconds
+        if allowed is not None and (await self._conduct.load(user_id)).seconds >= allowed:
+            raise DarkroomError("quota_spent", minutes=round(allowed / 60, 1))
+
+    def standing(self, person: discord.User | discord.Member) -> Standing:
+        """What their roles give them at the desk, which holds the waiting limit: there a repeated request finds its job first."""
+        allowed = self.allowance(person)
+        return Standing(weight=allowed.weight, waiting_limit=allowed.waiting)
 
     def allowance(self, person: discord.User | discord.Member) -> Allowance:
         """What this person may have."""

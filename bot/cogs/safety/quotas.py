@@ -3,19 +3,27 @@
 ``quotas.toml``, an example::
 
     [everyone]
-    waiting = 20              # requests that may wait
-    gpu_seconds = 1800        # of the last 24 hours; what failed costs nothing
+    waiting = 20              # requests that may wait; unsaid: WAITING_LIMIT
+    gpu_seconds = 1800        # of the last 24 hours; what failed costs nothing; unsaid: no limit
+    weight = 1                # share of the GPUs against others' 1, while they are contended; 0.25 to 8
 
     [role.1042317265498202122]
-    waiting = 60
+    waiting = 60              # what a role leaves unsaid stays as it is for everyone
     gpu_seconds = 0           # 0: no limit
+    weight = 2
 """
 
 import tomllib
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
+from math import isfinite
 from pathlib import Path
 from typing import Any
+
+MOST_WAITING = 1000
+"""What ``waiting = 0`` stands for: the ledger is asked for a number, and WAITING_LIMIT goes no further either."""
+WEIGHTS = (0.25, 8.0)
+"""Least and greatest; docs/fairness.md: an account's slack is divided by its weight, so that a tiny one bounds nothing."""
 
 
 class QuotasInvalid(ValueError):
@@ -24,18 +32,21 @@ class QuotasInvalid(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class Allowance:
-    """What somebody may have. None: no limit of this kind."""
+    """What somebody may have."""
 
-    waiting: int | None = None
+    waiting: int = 20
     gpu_seconds: float | None = None
+    """Of the last 24 hours. None: no limit."""
+    weight: float = 1.0
 
     def or_more(self, other: "Allowance") -> "Allowance":
         """The more generous of the two, field by field."""
-        return Allowance(waiting=_more(self.waiting, other.waiting), gpu_seconds=_more(self.gpu_seconds, other.gpu_seconds))
-
-
-def _more(one: float | None, other: float | None) -> Any:
-    return None if one is None or other is None else max(one, other)
+        one, two = self.gpu_seconds, other.gpu_seconds
+        return Allowance(
+            waiting=max(self.waiting, other.waiting),
+            gpu_seconds=None if one is None or two is None else max(one, two),
+            weight=max(self.weight, other.weight),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,32 +65,48 @@ class Quotas:
         return found
 
 
-NO_QUOTAS = Quotas(everyone=Allowance(), roles={})
-
-
-def read_quotas(path: Path | None) -> Quotas:
-    """From the operator's file; no limits but the house's where there is none. Raises QuotasInvalid."""
+def read_quotas(path: Path | None, *, waiting: int = 20) -> Quotas:
+    """From the operator's file; no limits but the house's own, ``waiting``, where it has none. Raises QuotasInvalid."""
+    house = Allowance(waiting=waiting)
     if path is None or not path.is_file():
-        return NO_QUOTAS
+        return Quotas(everyone=house, roles={})
     try:
         tree = tomllib.loads(path.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
         raise QuotasInvalid(f"{path.name}: {error}") from error
+    everyone = _allowance(path.name, "everyone", tree.get("everyone", {}), house)
     roles: dict[int, Allowance] = {}
-    for role_id, told in tree.get("role", {}).items():
+    for role_id, told in _table(path.name, "role", tree.get("role", {})).items():
         if not role_id.isdecimal():
             raise QuotasInvalid(f"{path.name}: role.{role_id} is no role's id.")
-        roles[int(role_id)] = _allowance(path.name, f"role.{role_id}", told)
-    return Quotas(everyone=_allowance(path.name, "everyone", tree.get("everyone", {})), roles=roles)
+        roles[int(role_id)] = _allowance(path.name, f"role.{role_id}", told, everyone)
+    return Quotas(everyone=everyone, roles=roles)
 
 
-def _allowance(name: str, where: str, told: Any) -> Allowance:
+def _allowance(name: str, where: str, told: Any, usual: Allowance) -> Allowance:
     figures: dict[str, Any] = {}
-    for field in ("waiting", "gpu_seconds"):
-        value = told.get(field) if isinstance(told, Mapping) else 0
-        if value is None:
-            continue
-        if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
-            raise QuotasInvalid(f"{name}: {where}.{field} is a number from 0 (no limit).")
-        figures[field] = value or None
-    return Allowance(**figures)
+    for field, value in _table(name, where, told).items():
+        if field in _READERS:
+            fits, words, read = _READERS[field]
+            if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value) or not fits(value):
+                raise QuotasInvalid(f"{name}: {where}.{field} is {words}.")
+            figures[field] = read(value)
+    return replace(usual, **figures)
+
+
+def _table(name: str, where: str, told: Any) -> Mapping[str, Any]:
+    if not isinstance(told, Mapping):
+        raise QuotasInvalid(f"{name}: {where} is a table, [{where}].")
+    return told
+
+
+_READERS: Mapping[str, tuple[Callable[[float], bool], str, Callable[[float], float | None]]] = {
+    "waiting": (
+        lambda value: 0 <= value <= MOST_WAITING and value == int(value),
+        f"a whole number from 1 to {MOST_WAITING}, or 0 (no limit)",
+        lambda value: int(value) or MOST_WAITING,
+    ),
+    "gpu_seconds": (lambda value: value >= 0, "a number from 0 (no limit)", lambda value: value or None),
+    "weight": (lambda value: WEIGHTS[0] <= value <= WEIGHTS[1], f"a number from {WEIGHTS[0]:g} to {WEIGHTS[1]:g}", float),
+}
+"""Field of the file: what fits, what the operator is told otherwise, and how it is kept."""
