@@ -9,12 +9,14 @@ a transaction, and statements are kept prepared only where the connection is see
 import asyncio
 import logging
 import random
+import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Literal, TypeVar
 from uuid import uuid4
 
 from sqlalchemy import Engine, QueuePool, create_engine, event, text
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from database.direct import is_trusted, trust_direct_connections
@@ -84,6 +86,23 @@ class Database:
     async def read(self, work: Work[_T]) -> _T:
         """Run ``work`` on one consistent snapshot. Raises StoreUnavailable."""
         return await self._patiently(self._reader, work)
+
+    async def flush_words(self) -> bool:
+        """Empty SQLite's WAL into the file, so that what was deleted is overwritten everywhere. Nothing on PostgreSQL.
+
+        Best effort: False, and a line in the log, where a reader is in the way.
+        """
+        if self._thread is None:
+            return True
+        try:
+            async with asyncio.timeout(_TRANSACTION_TIMEOUT):
+                emptied = await self._thread.empty_wal()
+        except (sqlite3.Error, SQLAlchemyError, TimeoutError) as error:
+            _log.warning("the WAL could not be emptied: %s", type(error).__name__)
+            return False
+        if not emptied:
+            _log.warning("the WAL could not be emptied: somebody reads it; what was purged leaves it with a later checkpoint")
+        return emptied
 
     async def version(self) -> str:
         """The server's or library's version, for the doctor."""
@@ -161,9 +180,7 @@ async def serialise(tx: AsyncConnection, purpose: int, what: int = 0) -> None:
     A statement of its own, so that the next one sees what the one before us committed.
     """
     if tx.dialect.name == "postgresql":
-        await tx.execute(
-            text("SELECT pg_advisory_xact_lock(:space, :key)"), {"space": _NAMESPACE + purpose, "key": what}
-        )
+        await tx.execute(text("SELECT pg_advisory_xact_lock(:space, :key)"), {"space": _NAMESPACE + purpose, "key": what})
 
 
 async def try_serialise(tx: AsyncConnection, purpose: int) -> bool:
@@ -202,13 +219,9 @@ def engines(target: Target, *, sqlite_synchronous: Synchronous = "FULL") -> tupl
     return writer, writer.execution_options(isolation_level="REPEATABLE READ")
 
 
-def sqlite_engine(
-    target: Target, *, synchronous: Synchronous, writes: bool = True, foreign_keys: bool = True
-) -> AsyncEngine:
+def sqlite_engine(target: Target, *, synchronous: Synchronous, writes: bool = True, foreign_keys: bool = True) -> AsyncEngine:
     """One writing connection, or a few that cannot write."""
-    engine = create_async_engine(
-        target.url, pool_size=1 if writes else 3, max_overflow=0, pool_timeout=15, hide_parameters=True
-    )
+    engine = create_async_engine(target.url, pool_size=1 if writes else 3, max_overflow=0, pool_timeout=15, hide_parameters=True)
     _prepare_sqlite(engine.sync_engine, synchronous=synchronous, writes=writes, foreign_keys=foreign_keys)
     return engine
 

@@ -16,6 +16,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 _T = TypeVar("_T")
 
+_WAL_PATIENCE_MS = 2_000
+"""How long emptying the WAL waits for readers to end."""
+
 
 class ThreadTransaction:
     """What a work uses of an AsyncConnection, over a plain connection: nothing here ever waits for the loop."""
@@ -68,10 +71,28 @@ class WriterThread:
         """One transaction. A caller that is cancelled does not stop it; its answer is lost, as any may be."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._drive, work)
 
+    async def empty_wal(self) -> bool:
+        """Move all of the WAL into the file and cut it to nothing, between two transactions. False: a reader held on to it."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._empty_wal)
+
     async def close(self) -> None:
         """Wait for what is being written, and close the connection, whose last act is to empty the WAL."""
         await asyncio.get_running_loop().run_in_executor(self._thread, self._engine.dispose)
         self._thread.shutdown()
+
+    def _empty_wal(self) -> bool:
+        # Straight on the driver: SQLAlchemy would begin a transaction, and within one a checkpoint is refused.
+        connection = self._engine.raw_connection()
+        try:
+            cursor = connection.cursor()
+            patience = cursor.execute("PRAGMA busy_timeout").fetchone()[0]
+            cursor.execute(f"PRAGMA busy_timeout = {_WAL_PATIENCE_MS}")  # all who write wait meanwhile
+            busy, *_ = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            cursor.execute(f"PRAGMA busy_timeout = {patience}")
+            cursor.close()
+        finally:
+            connection.close()
+        return not busy
 
     def _drive(self, work: Callable[[Any], Awaitable[_T]]) -> _T:
         with self._engine.begin() as connection:

@@ -89,8 +89,10 @@ class SqlMemberStore:
         return await self._database.read(partial(_export, user_id=user_id))
 
     async def erase(self, user_id: UserId) -> int:
-        """See the port."""
-        return await self._database.write(partial(_erase, user_id=user_id))
+        """See the port. On SQLite the WAL is emptied too: it holds the words as well."""
+        erased = await self._database.write(partial(_erase, user_id=user_id))
+        await self._database.flush_words()
+        return erased
 
 
 async def _scalar(tx: AsyncConnection, query: Any) -> Any:

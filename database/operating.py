@@ -62,11 +62,13 @@ class Operating:
     async def purge(self, user_id: UserId) -> Purged:
         """Remove everything of a person: jobs, results, deliveries, history, accounts, inputs, sessions. Running ones lose their lease.
 
-        The picture files are the caller's to remove: ``digests``.
+        The picture files are the caller's to remove: ``digests``. On SQLite the WAL is emptied too: it holds the words as well.
         """
         if not storable(user_id):
             return Purged(jobs=0, digests=())
-        return await self._database.write(partial(_purge, user_id=user_id))
+        purged = await self._database.write(partial(_purge, user_id=user_id))
+        await self._database.flush_words()
+        return purged
 
 
 async def _touched(tx: AsyncConnection, *, change: Any) -> bool:
