@@ -6,9 +6,12 @@ import random
 import tempfile
 from pathlib import Path
 
+from jobs.words import LANGUAGES, say
 from rehearsal.config import RehearsalConfig
 from tests.acceptance.lab import MEMBERS, Lab, Refused, button, eventually, is_failure, is_picture, open_lab, texts
 from tests.fake_worker import FakeWorker
+
+_GAVE_UP = tuple(say("fail.kept", language) for language in LANGUAGES)
 
 
 class Kills:
@@ -57,13 +60,21 @@ class Kills:
 
     async def judge(self, lab: Lab) -> None:
         """Exactly one answer for what was promised, at most one for what was not."""
-        answers = [m for m in await lab.everything() if is_picture(m) or is_failure(m)]
+        everything = await lab.everything()
+        answers = [m for m in everything if is_picture(m)]
+        # The line that tells of a failure names its person, not the wish: that stands on the card, which says that it failed.
+        gave_up = [m for m in everything if not is_picture(m) and any(title in texts(m) for title in _GAVE_UP)]
         unanswered: list[str] = []
+        failed = 0
         for prompt, was_promised in self.promised.items():
             mine = [m for m in answers if prompt in texts(m)]
-            assert len(mine) <= 1, (prompt, [m["id"] for m in mine])
-            if was_promised and not mine:
+            refused = any(prompt in texts(m) for m in gave_up)
+            failed += refused
+            assert len(mine) + refused <= 1, (prompt, [m["id"] for m in mine], refused)
+            if was_promised and not mine and not refused:
                 unanswered.append(prompt)
+        told = sum(is_failure(m) for m in everything)
+        assert told == failed, f"{failed} wishes failed, and {told} lines told so"
         assert len(unanswered) <= self.cancels, f"promised and never answered: {unanswered} ({self.cancels} were cancelled)"
 
 
