@@ -30,6 +30,13 @@ def photo(fmt: str = "JPEG", size: tuple[int, int] = (96, 64)) -> bytes:
     return out.getvalue()
 
 
+async def heard(client, **headers) -> None:
+    """Until the house knows what its worker can do."""
+    async with asyncio.timeout(10):
+        while not (await client.get("/api/v1/status", headers=headers)).json()["workers"]:
+            await asyncio.sleep(0.01)
+
+
 async def send(client, data: bytes, kind: str = "image/jpeg", **headers):
     return await client.post("/api/v1/inputs", content=data, headers={"Content-Type": kind, **headers})
 
@@ -37,6 +44,7 @@ async def send(client, data: bytes, kind: str = "image/jpeg", **headers):
 async def test_a_sent_picture_starts_a_job_and_twice_is_the_same(studio_of):
     studio = await studio_of(AbleWorker())
     async with studio.client() as client:
+        await heard(client)
         first, second = await send(client, photo()), await send(client, photo())
         assert first.status_code == 201
         assert first.json() == second.json()
@@ -52,6 +60,7 @@ async def test_somebody_elses_picture_does_not_exist_even_by_its_digest(studio_o
     studio = await studio_of(AbleWorker(), keys=read_keys([line for _, line in secrets_and_lines]))
     anna, ben = ({"Authorization": f"Bearer {secret}"} for secret, _ in secrets_and_lines)
     async with studio.client() as client:
+        await heard(client, **anna)
         digest = (await send(client, photo(), **anna)).json()["sha256"]
         wish = {"kind": "image_to_image", "prompt": "a red star", "image": digest}
         refused = await client.post("/api/v1/jobs", json=wish, headers=ben)
@@ -84,9 +93,7 @@ async def test_a_picture_may_be_larger_than_a_wish_but_not_without_end(studio_of
 async def test_loras_are_listed_and_judged_by_name_and_family(studio_of):
     studio = await studio_of(AbleWorker())
     async with studio.client() as client:
-        async with asyncio.timeout(10):
-            while not (await client.get("/api/v1/status")).json()["workers"]:
-                await asyncio.sleep(0.01)
+        await heard(client)
         listed = (await client.get("/api/v1/models")).json()
         assert [(lora["name"], lora["triggers"]) for lora in listed["loras"]] == [("film", []), ("night", ["moonlit"])]
         assert next(model for model in listed["models"] if model["name"] == "house")["loras_max"] == 2
