@@ -1,16 +1,20 @@
 """From nothing to the weights: `python -m housemodel.train --out FOLDER`; run it again after an interruption.
 
-Text encoder (seconds), denoiser (the long part), decoder (minutes), then the evaluation. One core is enough; the same
-seed and the same number of threads give the same weights, interrupted or not. `--quick` runs every stage for a few
-steps: its weights can do nothing, but they show that the chain holds.
+Text encoder (minutes) and denoiser (the long part) in this process, the decoder beside them in another, then the
+evaluation. Two cores are used, one is enough; the same seed and the same number of threads give the same weights,
+interrupted or not. `--quick` runs every stage for a few steps: its weights can do nothing, but they show that the chain
+holds.
 """
 
 import argparse
 import json
+import multiprocessing
+import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -38,6 +42,10 @@ class Way:
     text_steps: int = 450
     denoiser: Plan = field(default_factory=Plan)
     decoder: DecoderPlan = field(default_factory=DecoderPlan)
+
+
+class NoDecoderError(RuntimeError):
+    """The process that trains the decoder died; what it had saved is kept, and the same command goes on from there."""
 
 
 class OtherPlanError(ValueError):
@@ -110,7 +118,7 @@ def trained_words(work: Path, way: Way) -> tuple[CLIPTokenizer, Denoising]:
     return tokenizer, course.average
 
 
-def trained_autoencoder(work: Path, plan: DecoderPlan) -> AutoencoderTiny:
+def trained_autoencoder(work: Path, plan: DecoderPlan, report: Callable[[int, float], None]) -> AutoencoderTiny:
     """The autoencoder after the decoder's training."""
     torch.manual_seed(plan.seed)
     vae, file = build_autoencoder(), work / "decoder.pt"
@@ -122,8 +130,33 @@ def trained_autoencoder(work: Path, plan: DecoderPlan) -> AutoencoderTiny:
         torch.save(course.state(), file.with_suffix(".part"))
         file.with_suffix(".part").replace(file)
 
-    train_decoder(course, Progress("decoder", plan.steps), save)
+    train_decoder(course, report, save)
     return vae
+
+
+def _decoder_of(parent: int, work: Path, plan: DecoderPlan, threads: int) -> None:
+    """The decoder's training in a process of its own; it leaves with its parent, or a second start would find it writing."""
+    torch.set_num_threads(threads)
+
+    def report(step: int, loss: float) -> None:
+        if os.getppid() != parent:
+            os._exit(1)
+        if step % max(1, plan.steps // 10) == 0:
+            say(f"\ndecoder {step}/{plan.steps}  loss {loss:.4f}")
+
+    trained_autoencoder(work, plan, report)
+
+
+@contextmanager
+def decoder_beside(work: Path, plan: DecoderPlan, threads: int) -> Iterator[None]:
+    """Train the decoder, which needs nothing of the other parts, beside the body; raises NoDecoderError if that died."""
+    told = (os.getpid(), work, plan, threads)
+    beside = multiprocessing.get_context("spawn").Process(target=_decoder_of, args=told, daemon=True)
+    beside.start()
+    yield
+    beside.join()
+    if beside.exitcode:
+        raise NoDecoderError(f"the decoder's training ended with {beside.exitcode}; start the command again to go on")
 
 
 def _load_in_full(config: Path) -> None:
@@ -174,8 +207,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         begin(work, way)
     except OtherPlanError as error:
         reader.error(str(error))
-    tokenizer, words = trained_words(work, way)
-    vae = trained_autoencoder(work, way.decoder)
+    with decoder_beside(work, way.decoder, given.threads):
+        tokenizer, words = trained_words(work, way)
+    vae = trained_autoencoder(work, way.decoder, Progress("decoder", way.decoder.steps))
     export(given.out, tokenizer, words.text, words.denoiser, vae)
     say(f"written to {given.out}")
     evaluate(load_pipeline(given.out), given.n or (4 if given.quick else 200), OTHER_SETTINGS)

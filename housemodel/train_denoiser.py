@@ -25,7 +25,7 @@ from housemodel.train_text import tokenize
 class Plan:
     """The settings of the denoiser's training."""
 
-    steps: int = 2800
+    steps: int = 3400
     batch: int = 64
     rate: float = 1.7e-3
     warm_up: int = 200

@@ -7,7 +7,8 @@ import tempfile
 from pathlib import Path
 
 from rehearsal.config import RehearsalConfig
-from tests.acceptance.lab import MEMBERS, Lab, Refused, button, eventually, is_failure, is_picture, open_lab, texts
+from tests.acceptance.books import Entry
+from tests.acceptance.lab import MEMBERS, Json, Lab, Refused, button, eventually, is_failure, is_picture, open_lab, texts
 from tests.fake_worker import FakeWorker
 
 
@@ -21,7 +22,7 @@ class Kills:
         """Each prompt, and whether the member was told that it was taken."""
         self.members = MEMBERS
         self.cancels = 0
-        """How often somebody pressed Cancel: as many promises may end without an answer of their own."""
+        """How often somebody pressed Cancel."""
         self._count = 0
 
     @property
@@ -56,19 +57,29 @@ class Kills:
             await lab.up()
 
     async def judge(self, lab: Lab) -> None:
-        """Exactly one answer for what was promised, at most one for what was not."""
-        everything = await lab.everything()
-        answers = [m for m in everything if is_picture(m)]
-        unanswered: list[str] = []
+        """Each wish is one job at most, each promised one is there, and what each came to was told once, in pictures or words."""
+        books = await lab.books()
+        messages = {message["id"]: message for message in await lab.everything()}
+        answers = [m for m in messages.values() if is_picture(m)]
         for prompt, was_promised in self.promised.items():
-            mine = [m for m in answers if prompt in texts(m)]
-            assert len(mine) <= 1, (prompt, [m["id"] for m in mine])
-            if was_promised and not mine:
-                unanswered.append(prompt)
-        # The line that tells of a failure names its person, not the wish, so such answers are counted.
-        told = sum(is_failure(m) for m in everything)
-        counted = f"{self.cancels} were cancelled, {told} failed"
-        assert len(unanswered) <= self.cancels + told, f"promised and never answered: {unanswered} ({counted})"
+            jobs = [entry for entry in books if entry.prompt == prompt]
+            assert len(jobs) in ((1,) if was_promised else (0, 1)), f"{prompt!r} is {len(jobs)} jobs, promised: {was_promised}"
+            shown = [m["id"] for m in answers if prompt in texts(m)]
+            assert shown == [told for job in jobs for told in _ending(job, "picture", messages)], f"{prompt!r}: {shown}, {jobs}"
+        told = [told for job in books for told in _ending(job, "failure", messages)]
+        assert sorted(told) == sorted(m["id"] for m in messages.values() if is_failure(m))
+        assert sum(job.state == "cancelled" for job in books) <= self.cancels
+
+
+_ENDINGS = {"done": ["picture"], "failed": ["failure"], "expired": ["failure"], "quarantined": ["failure"], "cancelled": []}
+
+
+def _ending(job: Entry, kind: str, messages: Json) -> list[str]:
+    """The messages of this kind that a job's end was told in; all of them are there, and no other kind tells of it."""
+    endings = [told for told in job.told if told.kind in ("picture", "failure")]
+    assert [told.kind for told in endings] == _ENDINGS[job.state], job
+    assert all(told.state == "sent" and told.message_id in messages for told in job.told if told.kind != "close"), job
+    return [str(told.message_id) for told in endings if told.kind == kind]
 
 
 async def settle(lab: Lab, *, seconds: float = 90) -> None:

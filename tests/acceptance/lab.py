@@ -20,7 +20,9 @@ from PIL import Image
 
 from rehearsal import app
 from rehearsal.config import RehearsalConfig
+from tests.acceptance.books import Entry, read_books
 
+PAGE = 500
 MEMBERS = ("ada", "bruno", "chen", "dana", "eli", "fay")
 Json = dict[str, Any]
 
@@ -95,8 +97,11 @@ class Process:
 class Lab:
     """The rehearsal, the host, and what a test may do with them."""
 
-    def __init__(self, rehearsal: app.RehearsalServer, host: Process, http_port: int, web: aiohttp.ClientSession) -> None:
+    def __init__(
+        self, rehearsal: app.RehearsalServer, host: Process, http_port: int, web: aiohttp.ClientSession, ledger: tuple[str, Path]
+    ) -> None:
         self.rehearsal = rehearsal
+        self._ledger = ledger
         self.host = host
         self.studio = f"http://127.0.0.1:{http_port}"
         self.web = web
@@ -121,6 +126,10 @@ class Lab:
         state = await self.get("/control/state", **{"as": "ada"})
         synced = any(command["name"] == "imagine" for command in state["commands"])
         return synced and state["application"]["connected"] and health["workers_online"] >= workers
+
+    async def books(self) -> list[Entry]:
+        """What the ledger says; the host need not live."""
+        return await read_books(*self._ledger)
 
     # ---- the rehearsal --------------------------------------------------------------------------------------------
 
@@ -149,8 +158,15 @@ class Lab:
         return await self.post("/control/slash", body, wait=wait, timeout_s="20")
 
     async def messages(self, channel_id: str, member: str | None = None) -> list[Json]:
+        """All of them, oldest first, by pages."""
         query = {"as": member} if member else {}
-        return (await self.get(f"/control/channels/{channel_id}/messages", limit="100", **query))["messages"]
+        found: list[Json] = []
+        while True:
+            after = found[-1]["id"] if found else "1"
+            page = await self.get(f"/control/channels/{channel_id}/messages", limit=str(PAGE), after=after, **query)
+            found += page["messages"]
+            if len(page["messages"]) < PAGE:
+                return found
 
     async def studios(self) -> list[Json]:
         """Every private channel of a person, by the operator's view."""
@@ -239,7 +255,7 @@ async def open_lab(
             "DARKROOM_WORKER_TOKEN": "", "SQLITE_SYNCHRONOUS": "NORMAL", **settings,
         }  # fmt: skip
         host = Process(["host"], env, folder / "host.log")
-        lab = Lab(server, host, port, web)
+        lab = Lab(server, host, port, web, (database_url, folder / "storage"))
         try:
             if started:
                 await host.start()

@@ -18,9 +18,6 @@ KILLED = -9
 GATED = ("renew", "cancelled", "request_cancel")
 """Here runs stand still, so more requests would only pile up."""
 
-_UNSETTLED = "Not settled: its judge counted unanswered wishes on PostgreSQL, some or all of them told as failed; see docs/reliability.md"
-
-
 class Stirring:
     """Makes happen what passes a failpoint."""
 
@@ -85,7 +82,7 @@ class Stirring:
 
 
 @pytest.mark.timeout(1500)
-@pytest.mark.parametrize("store", ["sqlite", pytest.param("postgresql", marks=pytest.mark.skip(reason=_UNSETTLED))])
+@pytest.mark.parametrize("store", ["sqlite", "postgresql"])
 async def test_the_host_killed_at_each_named_moment_loses_nothing_and_tells_nothing_twice(tmp_path, store, request):
     url = ""
     if store == "postgresql":

@@ -121,7 +121,7 @@ def test_the_whole_chain_killed_near_its_end_ends_in_the_same_weights(tmp_path: 
     said, _ = unbroken.communicate()
     assert unbroken.returncode == 0, said
     assert "denoiser [########################] 8/8" in said
-    assert "decoder [########################] 8/8" in said
+    assert "decoder 8/8" in said
 
     broken = tmp_path / "broken"
     kill_once_there_is(tmp_path / "broken.work" / "decoder.pt", train_in_a_process(broken))

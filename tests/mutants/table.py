@@ -24,6 +24,8 @@ class Mutant:
     step: float = 1.0
     cancels: bool = False
     same_seed: float = 0.3
+    apart: bool = False
+    """Each worker has a model of its own, so that hosts which choose at the same moment choose different jobs."""
     latency: float = 0.002
     spoil: str = ""
     """A constraint that has to go as well, since the database refuses what the defect does."""
@@ -34,9 +36,10 @@ class Mutant:
 
     def draw(self, rng: random.Random) -> Plan:
         """A scenario with the troubles that this defect needs."""
-        models = ("alpha", "beta")[: rng.choice((1, 2))]
+        models = ("alpha", "beta")[: 2 if self.apart else rng.choice((1, 2))]
         how: dict[str, Any] = {"models": models, "max_batch": rng.choice((2, 4)), "step": self.step}
-        plan = Plan(seats=self.seats, people=3, wishes=9, models=models, workers=[dict(how), dict(how)], loses=0.0, spoil=self.spoil)
+        workers = [how | {"models": (model,)} for model in models] if self.apart else [dict(how), dict(how)]
+        plan = Plan(seats=self.seats, people=3, wishes=9, models=models, workers=workers, loses=0.0, spoil=self.spoil)
         plan.latency, plan.same_seed = self.latency, self.same_seed
         plan.cancels = 0.9 if self.cancels else 0.1
         if self.troubles:
@@ -60,7 +63,10 @@ MUTANTS: tuple[Mutant, ...] = (
         found_by=("i1_every_acknowledged_wish_ended_once",),
         troubles=("database_is_away", "database_is_full"),
     ),
-    Mutant(defect=defects.claim_in_two_transactions, found_by=("i2_never_more_than_two_active",), spoil=NO_SLOTS, step=3.0, latency=0.4),
+    Mutant(
+        defect=defects.claim_in_two_transactions, found_by=("i2_never_more_than_two_active",), spoil=NO_SLOTS, step=3.0, latency=0.4,
+        apart=True,
+    ),
     Mutant(defect=defects.slot_freed_when_cancel_is_asked, found_by=("i13_a_slot_is_freed_when_the_worker_stopped",), cancels=True, step=2.0),
     Mutant(defect=defects.cancel_undoes_what_is_done, found_by=("i6_history_is_legal",), cancels=True, step=0.1),
     Mutant(defect=defects.retry_without_budget, found_by=("I16", "i9_runs_have_an_end"), troubles=("a_wish_always_fails",), step=0.1),
