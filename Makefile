@@ -23,7 +23,7 @@ lint: $(VENV)/.dev
 	@$(BIN)/basedpyright --level error
 
 bench: $(VENV)/.dev
-	@for name in startup discord ledger; do $(BIN)/python -m benchmarks.$$name $(if $(QUICK),--quick) || exit 1; done
+	@for name in startup discord ledger planner fairness engine batch_curve worker_start house comfy; do $(BIN)/python -m benchmarks.$$name $(if $(QUICK),--quick) || exit 1; done
 
 # Virtual hours of people, kills, zombies and outages from seeds; a failing one prints the command that plays it again.
 simulate: $(VENV)/.dev

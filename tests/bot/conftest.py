@@ -141,6 +141,35 @@ async def open_scene(migrated_file: Path, tmp_path: Path, restored_addresses: No
         yield open_
 
 
+class BotRuns:
+    """Starts and stops bots over one ledger, one at a time."""
+
+    def __init__(self, parts: DoorParts, play: RehearsalClient, token: str, **usual: Any) -> None:
+        self._parts, self._play, self._token, self._usual = parts, play, token, usual
+        self._running: list[tuple[asyncio.Event, asyncio.Task[None]]] = []
+
+    async def start(self, *, ready: bool = True, **more: Any) -> DarkroomBot:
+        bot, stop = DarkroomBot(self._parts, DoorOptions(**self._usual, **more)), asyncio.Event()
+        self._running.append((stop, asyncio.create_task(bot.serve(self._token, stop))))
+        if ready:
+            await self._play.wait_bot(timeout_s=10)
+            await until(lambda: (known := bot.get_guild(bot.allowed_guild_id)) is not None and not known.unavailable)
+        return bot
+
+    async def stop(self) -> None:
+        while self._running:
+            stop, task = self._running.pop()
+            stop.set()
+            async with asyncio.timeout(15):
+                await task
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not is_so():
+            await asyncio.sleep(0.01)
+
+
 @asynccontextmanager
 async def scene_at(
     template: Path, folder: Path, *, rehearsal: dict | None = None, worker: dict | None = None, door: dict | None = None,
@@ -154,53 +183,33 @@ async def scene_at(
         fake = await stack.enter_async_context(FakeWorker(**(worker or {})).serve())
         database = await stack.enter_async_context(open_database(sqlite_url(file), sqlite_synchronous="NORMAL"))
         lab = await stack.enter_async_context(open_lab(database, folder, fake, policy=CALM, patience=UNHURRIED))
-        async with asyncio.timeout(5):
-            while not lab.pool.online():
-                await asyncio.sleep(0.01)
+        await until(lambda: bool(lab.pool.online()))
         sessions, members = SqlSessionStore(database), SqlMemberStore(database)
         apply_discord_address(server.url, server.token)
         state = await play.state()
         guild = state["guilds"][0]
-        running: list[tuple[asyncio.Event, asyncio.Task[None]]] = []
-
-        async def start_bot(**more: Any) -> DarkroomBot:
-            parts = DoorParts(
-                desk=lab.desk, store=lab.store, outbox=lab.outbox, pictures=lab.pictures, sessions=sessions,
-                fleet=lab.pool, feed=lab.feed, clock=SystemClock(), members=members,
-                gallery=SqlGalleryStore(database), conduct=SqlConductStore(database),
-            )  # fmt: skip
-            options = DoorOptions(guild_id=int(guild["id"]), commands_file=folder / "commands.json", **(door or {}), **more)
-            bot, stop = DarkroomBot(parts, options), asyncio.Event()
-            running.append((stop, asyncio.create_task(bot.serve(server.token, stop))))
-            if ready:
-                await play.wait_bot(timeout_s=10)
-                async with asyncio.timeout(10):
-                    while (known := bot.get_guild(bot.allowed_guild_id)) is None or known.unavailable:
-                        await asyncio.sleep(0.01)
-            return bot
-
-        async def stop_bot() -> None:
-            while running:
-                stop, task = running.pop()
-                stop.set()
-                async with asyncio.timeout(15):
-                    await task
+        parts = DoorParts(
+            desk=lab.desk, store=lab.store, outbox=lab.outbox, pictures=lab.pictures, sessions=sessions,
+            fleet=lab.pool, feed=lab.feed, clock=SystemClock(), members=members,
+            gallery=SqlGalleryStore(database), conduct=SqlConductStore(database),
+        )  # fmt: skip
+        usual = {"guild_id": int(guild["id"]), "commands_file": folder / "commands.json", **(door or {})}
+        bots = BotRuns(parts, play, server.token, **usual)
+        stack.push_async_callback(bots.stop)
 
         async def restart(**more: Any) -> Scene:
-            await stop_bot()
-            scene.bot = await start_bot(**more)
+            await bots.stop()
+            scene.bot = await bots.start(ready=ready, **more)
             return scene
 
         scene = Scene(
-            server=server, play=play, worker=fake, lab=lab, sessions=sessions, members=members, bot=await start_bot(),
+            server=server, play=play, worker=fake, lab=lab, sessions=sessions, members=members, bot=await bots.start(ready=ready),
             guild_id=int(guild["id"]),
             welcome=next(c["id"] for c in guild["channels"] if c["name"] == "welcome"),
-            users={user["username"]: user["id"] for user in state["users"]}, restart=restart, stop=stop_bot,
+            users={user["username"]: user["id"] for user in state["users"]}, restart=restart, stop=bots.stop,
         )  # fmt: skip
-        try:
-            yield scene
-        finally:
-            await stop_bot()
+        yield scene
+        await bots.stop()
         for fault in await play.faults():
             assert fault["hits"], f"the fault {fault['name']} was never met: the test shows nothing"
 

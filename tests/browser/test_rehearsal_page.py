@@ -134,57 +134,53 @@ async def private_room(stage: Stage, name: str, member: str) -> dict[str, Any]:
     return await stage.bot.rest("POST", f"/guilds/{stage.guild}/channels", body)
 
 
-async def test_a_member_asks_and_sees_the_room_appear_the_card_move_and_the_picture_arrive(stage: Stage) -> None:
-    options: dict[str, Any] = {}
-    pressed = asyncio.Event()
+class Making:
+    """A bot that makes one picture: it waits to be told to go on, and then for Cancel."""
 
-    async def imagine(interaction: dict[str, Any]) -> None:
-        options.update({o["name"]: o["value"] for o in interaction["data"]["options"]})
+    def __init__(self, stage: Stage) -> None:
+        self.stage = stage
+        self.options: dict[str, Any] = {}
+        self.pressed, self.moving = asyncio.Event(), asyncio.Event()
+        stage.bot.on("imagine", self.imagine)
+        stage.bot.on("job:7:cancel", self.cancel)
+
+    async def imagine(self, interaction: dict[str, Any]) -> None:
+        stage = self.stage
+        self.options.update({o["name"]: o["value"] for o in interaction["data"]["options"]})
         room = await private_room(stage, "studio-ada", "ada")
         await stage.bot.answer(interaction, 4, {"content": f"Your studio is <#{room['id']}>.", "flags": EPHEMERAL})
         waiting = card(
             text("**Taking the photo…**\nWaiting, number **3**"), row(button("Cancel", "job:7:cancel")), accent=0x87776C
         )
         message = await stage.bot.say(room["id"], {"flags": V2 | SILENT, "components": waiting})
-        await asyncio.wait_for(moving.wait(), 20)
+        await asyncio.wait_for(self.moving.wait(), 20)
         listed, content = files(preview=picture("#444"))
         running = card(
             text("Step **12** of 20"), gallery("preview.png"), row(button("Cancel", "job:7:cancel")), accent=0xFFB347
         )
         await stage.bot.edit(message, {"flags": V2, "components": running, "attachments": listed}, content)
-        await asyncio.wait_for(pressed.wait(), 20)
+        await asyncio.wait_for(self.pressed.wait(), 20)
         listed, content = files(print=picture("#fa0", (192, 128)))
         parts = card(text(f"**Here is your photo.** <@{stage.user('ada')}>"), gallery("print.png"))
         await stage.bot.say(room["id"], {"flags": V2, "components": parts, "attachments": listed}, content)
 
-    async def cancel(interaction: dict[str, Any]) -> None:
-        await stage.bot.answer(interaction, 6)
-        pressed.set()
+    async def cancel(self, interaction: dict[str, Any]) -> None:
+        await self.stage.bot.answer(interaction, 6)
+        self.pressed.set()
 
-    moving = asyncio.Event()
-    stage.bot.on("imagine", imagine)
-    stage.bot.on("job:7:cancel", cancel)
+
+async def test_a_member_asks_and_sees_the_room_appear_the_card_move_and_the_picture_arrive(stage: Stage) -> None:
+    making = Making(stage)
     async with stage.page() as page:
-        say = page.locator("#say")
-        await say.press_sequentially("/im")
-        await expect(page.get_by_role("option", name="/imagine")).to_be_visible()
-        await page.keyboard.press("Enter")
-        await page.keyboard.press("Enter")
-        await expect(page.locator("#wrong")).to_have_text("prompt is needed.")
-        await page.keyboard.type("a red lighthouse")
-        await page.keyboard.press("Tab")
-        await page.keyboard.type("si")
-        await page.keyboard.press("Tab")
-        await page.get_by_role("option", name="96 × 64").click()
-        await page.keyboard.press("Enter")
+        await _type_a_wish(page)
         await expect(page.locator(".msg.ephemeral")).to_contain_text("Only Ada sees this.")
-        assert options == {"prompt": "a red lighthouse", "size": "96x64"}
+        assert making.options == {"prompt": "a red lighthouse", "size": "96x64"}
 
         await page.locator("#rooms a", has_text="studio-ada").click()
         shown = page.locator(".msg", has_text="Waiting, number 3")
         await expect(shown).to_be_visible()
         await shown.get_by_role("button", name="Cancel").focus()
-        moving.set()
+        making.moving.set()
         await expect(page.locator(".msg", has_text="Step 12 of 20")).to_be_visible()
         # The card moved under the finger: same row, same button, still focused.
         await expect(page.locator(".msg").get_by_role("button", name="Cancel")).to_be_focused()
@@ -198,6 +194,20 @@ async def test_a_member_asks_and_sees_the_room_appear_the_card_move_and_the_pict
         await expect(page.locator("#rooms a", has_text="welcome")).to_be_visible()
         await expect(page.locator("#rooms a", has_text="studio-ada")).to_have_count(0)
         await expect(page.locator(".msg.ephemeral")).to_have_count(0)
+
+
+async def _type_a_wish(page: Page) -> None:
+    await page.locator("#say").press_sequentially("/im")
+    await expect(page.get_by_role("option", name="/imagine")).to_be_visible()
+    await page.keyboard.press("Enter")
+    await page.keyboard.press("Enter")
+    await expect(page.locator("#wrong")).to_have_text("prompt is needed.")
+    await page.keyboard.type("a red lighthouse")
+    await page.keyboard.press("Tab")
+    await page.keyboard.type("si")
+    await page.keyboard.press("Tab")
+    await page.get_by_role("option", name="96 × 64").click()
+    await page.keyboard.press("Enter")
 
 
 async def test_options_are_checked_before_anything_is_sent(stage: Stage) -> None:

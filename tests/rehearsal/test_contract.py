@@ -19,6 +19,41 @@ from tests.rehearsal.pictures import png
 
 async def whole_traffic(stage: Stage, run_bot: RunBot) -> list[dict[str, Any]]:
     """One of nearly everything, by the library: what was recorded."""
+    bot = _asking_bot()
+    await run_bot(bot, stage)
+    play, welcome = stage.play, stage.channels["welcome"]
+    await play.slash("ada", welcome, "imagine", {"prompt": "a fox"}, wait="answer")
+    opened = await play.slash("ada", welcome, "ask", wait="answer")
+    await play.modal("ada", opened["id"], {"words": "hello"}, wait="answer")
+    guild = bot.get_guild(stage.guild_id)
+    assert guild is not None
+    show, hide = discord.PermissionOverwrite(view_channel=True), discord.PermissionOverwrite(view_channel=False)
+    ada = await guild.fetch_member(int(stage.users["ada"]))
+    room = await guild.create_text_channel(
+        "room", category=guild.categories[0], topic="t", overwrites={guild.default_role: hide, ada: show, guild.me: show}
+    )
+    files = [discord.File(_file("a.png"), "a.png"), discord.File(_file("b.txt"), "b.txt")]
+    card = await room.send(view=_full_card(), files=files, nonce="n-1")
+    await card.edit(view=ui.LayoutView.from_message(card))
+    plain = await room.send("plain", embed=discord.Embed(title="t", description="d"))
+    await plain.reply("reply", mention_author=False)
+    await plain.add_reaction("👍")
+    await plain.remove_reaction("👍", discord.Object(bot.user.id))  # type: ignore[union-attr]
+    assert [m async for m in room.history(limit=3)]
+    await room.set_permissions(ada, view_channel=True, send_messages=True)
+    await room.edit(topic="u")
+    thread = await plain.create_thread(name="thread")
+    await thread.add_user(discord.Object(int(stage.users["ada"])))
+    await thread.edit(archived=True)
+    hook = await room.create_webhook(name="persona")
+    await hook.send("hi", username="Nova", wait=True)
+    await (await bot.fetch_user(int(stage.users["ada"]))).send("hello")
+    await plain.delete()
+    await room.delete()
+    return await play.recording()
+
+
+def _asking_bot() -> Bot:
     bot = Bot()
 
     class Ask(ui.Modal, title="Ask"):
@@ -38,18 +73,10 @@ async def whole_traffic(stage: Stage, run_bot: RunBot) -> list[dict[str, Any]]:
     async def ask(itx: discord.Interaction) -> None:
         await itx.response.send_modal(Ask())
 
-    await run_bot(bot, stage)
-    play, welcome = stage.play, stage.channels["welcome"]
-    await play.slash("ada", welcome, "imagine", {"prompt": "a fox"}, wait="answer")
-    opened = await play.slash("ada", welcome, "ask", wait="answer")
-    await play.modal("ada", opened["id"], {"words": "hello"}, wait="answer")
-    guild = bot.get_guild(stage.guild_id)
-    assert guild is not None
-    show, hide = discord.PermissionOverwrite(view_channel=True), discord.PermissionOverwrite(view_channel=False)
-    ada = await guild.fetch_member(int(stage.users["ada"]))
-    room = await guild.create_text_channel(
-        "room", category=guild.categories[0], topic="t", overwrites={guild.default_role: hide, ada: show, guild.me: show}
-    )
+    return bot
+
+
+def _full_card() -> ui.LayoutView:
     view = ui.LayoutView(timeout=None)
     box = ui.Container(ui.TextDisplay("done"), accent_colour=5)
     box.add_item(ui.MediaGallery(discord.MediaGalleryItem("attachment://a.png", description="alt")))
@@ -58,25 +85,7 @@ async def whole_traffic(stage: Stage, run_bot: RunBot) -> list[dict[str, Any]]:
     box.add_item(ui.File("attachment://b.txt"))
     box.add_item(ui.ActionRow(ui.Select(custom_id="s", options=[discord.SelectOption(label="A")])))
     view.add_item(box)
-    files = [discord.File(_file("a.png"), "a.png"), discord.File(_file("b.txt"), "b.txt")]
-    card = await room.send(view=view, files=files, nonce="n-1")
-    await card.edit(view=ui.LayoutView.from_message(card))
-    plain = await room.send("plain", embed=discord.Embed(title="t", description="d"))
-    await plain.reply("reply", mention_author=False)
-    await plain.add_reaction("👍")
-    await plain.remove_reaction("👍", discord.Object(bot.user.id))  # type: ignore[union-attr]
-    assert [m async for m in room.history(limit=3)]
-    await room.set_permissions(ada, view_channel=True, send_messages=True)
-    await room.edit(topic="u")
-    thread = await plain.create_thread(name="thread")
-    await thread.add_user(discord.Object(int(stage.users["ada"])))
-    await thread.edit(archived=True)
-    hook = await room.create_webhook(name="persona")
-    await hook.send("hi", username="Nova", wait=True)
-    await (await bot.fetch_user(int(stage.users["ada"]))).send("hello")
-    await plain.delete()
-    await room.delete()
-    return await play.recording()
+    return view
 
 
 def _file(name: str) -> Any:
