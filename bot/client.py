@@ -488,6 +488,11 @@ class DarkroomBot(commands.Bot):
         """Presses and forms: commands have their tree."""
         await self.switchboard.route(interaction)
 
+    async def invoke(self, context: commands.Context[Any], /) -> None:
+        """A resumed gateway replays: a message that comes twice is one command."""
+        if context.command is None or self.seen.first_time(context.message.id):
+            await super().invoke(context)
+
     async def on_command_error(self, context: commands.Context[Any], exception: commands.CommandError, /) -> None:
         """Unknown words after ``!`` are other bots' business; errors of ours are told by their cog."""
         if context.cog is None and not isinstance(exception, commands.CommandNotFound):

@@ -204,7 +204,7 @@ class Api:
         if fault.kind == "html":
             return Answer(status=502, text="<html><body><h1>502 Bad Gateway</h1></body></html>"), None
         if fault.kind == "cf429":
-            return _refused(edge_ban()), None
+            return _refused(edge_ban(fault.number or 600)), None
         if fault.kind in ("429", "global429", "shared429"):
             scope = {"429": "user", "global429": "global", "shared429": "shared"}[fault.kind]
             if scope != "shared":

@@ -165,6 +165,22 @@ def _picked(filling: Filling, node: Json, given: list[Any]) -> list[str]:
     return modals.picked(node, values)
 
 
+def _filled_in(ask: Ask, form: Json, filling: Filling) -> Json:
+    answers = _fields(ask, "values")
+    for node in modals.fields(form):
+        given = answers.get(node["custom_id"])
+        if isinstance(given, list) and (node["type"] in components.SELECTS or node["type"] == components.UPLOAD):
+            answers[node["custom_id"]] = _picked(filling, node, given)
+    data: Json = {"custom_id": form["custom_id"], "components": modals.submitted(form, answers)}
+    return data | ({"resolved": filling.resolved} if filling.resolved else {})
+
+
+def _tampered(ask: Ask) -> Json:
+    """What a client of somebody's own making sends: Discord checks less of it than its client does."""
+    told = ask.object("tampered")
+    return {"custom_id": str(told.get("custom_id", "")), "components": told.get("components", [])}
+
+
 async def modal(ask: Ask) -> Json:
     """POST /control/modal: answer the modal an interaction opened, once."""
     user = ask.actor()
@@ -178,14 +194,7 @@ async def modal(ask: Ask) -> Json:
     channel = ask.twin.world.channels.get(source.channel_id)
     if channel is None:
         raise Refused(410, "gone", "The channel was deleted.")
-    filling = Filling(ask, user, channel)
-    answers = _fields(ask, "values")
-    for node in modals.fields(source.modal):
-        given = answers.get(node["custom_id"])
-        if isinstance(given, list) and (node["type"] in components.SELECTS or node["type"] == components.UPLOAD):
-            answers[node["custom_id"]] = _picked(filling, node, given)
-    data: Json = {"custom_id": source.modal["custom_id"], "components": modals.submitted(source.modal, answers)}
-    data |= {"resolved": filling.resolved} if filling.resolved else {}
+    data = _tampered(ask) if ask.get("tampered") else _filled_in(ask, source.modal, Filling(ask, user, channel))
     source.modal_used = True
     interaction = ask.twin.interactions.begin(
         "modal",

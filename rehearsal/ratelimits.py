@@ -46,10 +46,10 @@ def too_many(seconds: float, scope: str, *, is_global: bool = False) -> Refusal:
     return Refusal(status=429, body=body, headers=headers, counts=scope != "shared")
 
 
-def edge_ban() -> Refusal:
+def edge_ban(seconds: float = 600) -> Refusal:
     """The HTML 429 of the edge: no `Via`, no JSON."""
     page = "<html><head><title>Access denied</title></head><body>Error 1015: you are being rate limited</body></html>"
-    return Refusal(status=429, body=page, headers={"Retry-After": "600"}, counts=False)
+    return Refusal(status=429, body=page, headers={"Retry-After": f"{seconds:.0f}"}, counts=False)
 
 
 class RateLimits:

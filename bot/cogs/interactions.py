@@ -191,7 +191,7 @@ def sentence_of(error: BaseException, locale: str | None) -> str:
             return say("limit.no_dm", locale)
         case app_commands.MissingPermissions():
             return say("limit.not_allowed", locale)
-        case discord.DiscordServerError() | aiohttp.ClientError() | TimeoutError():
+        case discord.DiscordServerError() | aiohttp.ClientError() | TimeoutError() | ConnectionError():
             return say("error.discord_away", locale)
         case _:
             return say("error.unknown", locale)

@@ -1,6 +1,23 @@
 """A share of Discord's 50 requests a second: discord.py has no limiter of its own (it only obeys what 429s tell it)."""
 
+import logging
+
+import discord
+
 from jobs.ports import Clock
+
+_log = logging.getLogger(__name__)
+
+BAR_LEAST, BAR_MOST, BAR_USUAL = 1.0, 3600.0, 600.0
+"""Seconds that nothing is sent after the edge's refusal: at least, at most, and where it tells of none."""
+
+
+class Barred(ConnectionError):
+    """Nothing is sent for now: Discord's edge refuses this address, and each further request would prolong that."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"Discord refuses this address; nothing is sent for {seconds:.0f} s")
+        self.retry_after = seconds
 
 
 class Budget:
@@ -11,9 +28,24 @@ class Budget:
         self._rate = per_second
         self._tokens = per_second
         self._at = clock.monotonic()
+        self._barred_until = float("-inf")
+
+    def hear(self, error: BaseException) -> None:
+        """What a request came to: a 429 without ``Via`` is no rate limit but a ban at the edge, for all of this address."""
+        if not isinstance(error, discord.HTTPException) or error.status != 429 or "Via" in error.response.headers:
+            return
+        seconds = min(max(_seconds(error.response.headers.get("Retry-After")), BAR_LEAST), BAR_MOST)
+        self._barred_until = max(self._barred_until, self._clock.monotonic() + seconds)
+        _log.critical("Discord's edge bars this address (too many invalid requests?): nothing is sent for %.0f s", seconds)
+
+    def barred_for(self) -> float:
+        """Seconds until something may be sent again; 0 when it may."""
+        return max(0.0, self._barred_until - self._clock.monotonic())
 
     async def spend(self) -> None:
-        """Take one request, waiting for it. Who waits is served in turn: tokens may be owed."""
+        """Take one request, waiting for it. Who waits is served in turn: tokens may be owed. Raises Barred."""
+        if self.barred_for():
+            raise Barred(self.barred_for())
         self._refill()
         self._tokens -= 1
         if self._tokens < 0:
@@ -22,7 +54,7 @@ class Budget:
     def spare(self) -> bool:
         """Take one request if more than half of the second's are left; progress is the first to be dropped."""
         self._refill()
-        if self._tokens < self._rate / 2:
+        if self.barred_for() or self._tokens < self._rate / 2:
             return False
         self._tokens -= 1
         return True
@@ -31,3 +63,7 @@ class Budget:
         now = self._clock.monotonic()
         self._tokens = min(self._rate, self._tokens + (now - self._at) * self._rate)
         self._at = now
+
+
+def _seconds(told: str | None) -> float:
+    return float(told) if told and told.isascii() and told.isdecimal() else BAR_USUAL

@@ -35,6 +35,9 @@ UNKNOWN_MESSAGE, UNKNOWN_CHANNEL, UNKNOWN_GUILD, TOO_LARGE = 10008, 10003, 10004
 CLOCK_DOUBT = timedelta(minutes=10)
 """How far the database's clock and Discord's may differ when a channel is read back without a card to start from."""
 
+FORBIDDEN_AFTER = 60.0
+"""Seconds until what an admin has to allow is tried again: each try counts against Discord's limit of invalid requests."""
+
 READ_BACK_MAX = 1000
 """Messages. More than anybody posts beside a delivery in doubt, few enough to end within its time."""
 
@@ -78,10 +81,20 @@ class DiscordCourier:
                 return await self._close(delivery)
             return await self._post_once(delivery)
         except NETWORK_FAULTS as error:
+            self._budget.hear(error)
+            if self._budget.barred_for():
+                return TryLater(reason=str(error)[:200], after=self._budget.barred_for())
             outcome = outcome_of(error, posting=delivery.kind is not DeliveryKind.CLOSE)
             if isinstance(outcome, Hopeless) and outcome.reason == "channel_gone":
-                await self._on_channel_gone(delivery.place)
+                await self._channel_gone(delivery)
             return outcome
+
+    async def _channel_gone(self, delivery: Delivery) -> None:
+        """The studio is deleted: the next request makes a new one, and who waits for a photo hears where it is."""
+        await self._on_channel_gone(delivery.place)
+        job = await self._store.get(delivery.job_id)
+        if delivery.kind is DeliveryKind.PICTURE and job is not None:
+            await self._write_to(job, say("delivery.studio_gone_dm", delivery.place.locale))
 
     async def _post_once(self, delivery: Delivery) -> Outcome:
         job = await self._store.get(delivery.job_id)
@@ -145,15 +158,19 @@ class DiscordCourier:
         return Posted(message_id=str(message.id))
 
     async def _tell_privately(self, job: Job, message_id: int) -> None:
-        """A direct message, for who chose it. A courtesy: tried once, and its failure is nobody's fault."""
+        """A direct message, for who chose it."""
         if job.place is None or not await self._memory.wants_dm(job):
             return
         link = f"https://discord.com/channels/{job.place.guild_id}/{job.place.channel_id}/{message_id}"
+        await self._write_to(job, say("photo.ready_dm", job.place.locale, link=link))
+
+    async def _write_to(self, job: Job, words: str) -> None:
+        """A direct message. A courtesy: tried once, and its failure is nobody's fault."""
         try:
             await self._budget.spend()
             async with asyncio.timeout(TELL_TIMEOUT):
                 channel = await self._client.http.start_private_message(int(person(job.user_id)))
-                await self._client.get_partial_messageable(int(channel["id"])).send(say("photo.ready_dm", job.place.locale, link=link))
+                await self._client.get_partial_messageable(int(channel["id"])).send(words)
         except NETWORK_FAULTS as error:
             _log.info("no direct message for job %s: %s", job.id, error)
 
@@ -315,6 +332,6 @@ def outcome_of(error: Exception, *, posting: bool) -> Outcome:
         return Hopeless(reason="channel_gone")
     if error.status in (401, 429) or error.status >= 500:
         return TryLater(reason=reason)
-    if error.status in (403, 404):  # an admin can mend it; each try counts against Discord's limit of invalid requests
-        return TryLater(reason=reason, after=60.0, patient=False)
+    if error.status in (403, 404):  # an admin can mend it
+        return TryLater(reason=reason, after=FORBIDDEN_AFTER, patient=False)
     return Hopeless(reason=reason)
