@@ -125,7 +125,10 @@ def _known(kind: type[_T], stored: Mapping[str, Any] | None) -> _T | None:
     """Built from the fields this version has; a newer one may have written more."""
     if stored is None:
         return None
-    return kind(**{field.name: stored[field.name] for field in fields(kind) if field.name in stored})
+    found = {field.name: stored[field.name] for field in fields(kind) if field.name in stored}
+    if "notes" in found:
+        found["notes"] = tuple(found["notes"])  # JSON has no tuples
+    return kind(**found)
 
 
 def values_of(new: NewJob) -> dict[str, Any]:

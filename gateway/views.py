@@ -12,7 +12,7 @@ from jobs.events import JobProgressed
 from jobs.job import Failure, Job, JobState, Making, Picture
 from jobs.offer import LoraOffer, ModelOffer
 from jobs.request import Order
-from jobs.words import explain, say
+from jobs.words import explain, notes, say
 
 
 class EtaView(BaseModel):
@@ -63,6 +63,13 @@ class MadeView(BaseModel):
     shared_with: int
 
 
+class NoteView(BaseModel):
+    """What the person should know of a finished picture."""
+
+    code: str
+    message: str
+
+
 class FailureView(BaseModel):
     """Why there is no picture."""
 
@@ -90,6 +97,7 @@ class JobView(BaseModel):
     finished_at: datetime | None
     pictures: list[PictureView]
     made: MadeView | None
+    notes: list[NoteView] = Field(description="What one should know of the pictures, such as that the end of a long prompt was left out.")
     error: FailureView | None
 
 
@@ -214,6 +222,7 @@ def job_view(status: JobStatus, *, seq: int, language: str) -> JobView:
         finished_at=job.finished_at,
         pictures=[_picture(picture, job) for picture in job.pictures],
         made=_made(job.making),
+        notes=_notes(job.making, language),
         error=_failure(job.failure, language) if job.state.is_terminal else None,
     )
 
@@ -276,6 +285,11 @@ def _made(making: Making | None) -> MadeView | None:
     if making is None:
         return None
     return MadeView(worker=making.worker, seconds=round(making.seconds, 2), shared_with=making.shared_with)
+
+
+def _notes(making: Making | None, language: str) -> list[NoteView]:
+    codes = making.notes if making is not None else ()
+    return [NoteView(code=code, message=message) for code, message in notes(codes, language)]
 
 
 def _failure(failure: Failure | None, language: str) -> FailureView | None:

@@ -262,7 +262,7 @@ class Carrier:
             data, picture = await self._inspector.inspect(made, run.job.order)
             await self._pictures.put(data)
             kept.append(picture)
-        making = Making(worker=run.worker.name, seconds=event.seconds, shared_with=event.shared_with)
+        making = Making(worker=run.worker.name, seconds=event.seconds, shared_with=event.shared_with, notes=event.notes)
         rows = run.job.order.rows + event.shared_with
         compared = self._estimator.kept(run.worker.name, run.job.order, event.seconds, rows=rows)
         executed = min(max(compared, 0.5), 2.0)  # a worker that lies about its time moves an account by no more than this

@@ -110,6 +110,8 @@ class Making:
     seconds: float
     shared_with: int = 0
     """How many other requests shared at least one forward pass with it."""
+    notes: tuple[str, ...] = ()
+    """Codes of what its person should know, such as ``prompt_cut``: a sentence each in the catalogue, where this version has one."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -90,6 +90,8 @@ class RunFinished:
     pictures: tuple[MadePicture, ...]
     seconds: float
     shared_with: int
+    notes: tuple[str, ...] = ()
+    """What the person should know, for example ``prompt_cut``: codes, not sentences."""
 
 
 @dataclass(frozen=True, kw_only=True)

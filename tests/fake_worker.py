@@ -2,13 +2,15 @@
 
 It draws a flat picture in a colour of its prompt, so that tests can tell pictures apart. Faults by name: ``500``, ``html``,
 ``hang`` (accepts, never moves), ``truncated``, ``wrong_size``, ``wrong_digest``, ``drop_stream``, ``oom``, ``refuse``, ``full``,
-``die`` (forgets everything).
+``die`` (forgets everything). As a process of its own, to be killed: ``python -m tests.fake_worker --port 8001``.
 """
 
+import argparse
 import asyncio
 import hashlib
 import io
 import json
+import secrets
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -70,6 +72,8 @@ class FakeWorker:
         """Each run takes the next one; the empty list means to behave."""
         self.shared_with = 1
         """The company that every run is said to have had."""
+        self.notes: list[str] = []
+        """What every run's end says its person should know."""
         self.always: str | None = None
         self.instance = "one"
         self.orders: dict[str, dict] = {}
@@ -93,7 +97,7 @@ class FakeWorker:
         self.fault_of.clear()
 
     @asynccontextmanager
-    async def serve(self) -> AsyncIterator["FakeWorker"]:
+    async def serve(self, *, port: int = 0) -> AsyncIterator["FakeWorker"]:
         app = web.Application(middlewares=[self._mood])
         app.add_routes([
             web.get("/v1/capabilities", self._capabilities), web.get("/v1/runs", self._list), web.put("/v1/runs/{key}", self._put),
@@ -102,7 +106,7 @@ class FakeWorker:
         ])  # fmt: skip
         runner = web.AppRunner(app, shutdown_timeout=0.1)
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
+        site = web.TCPSite(runner, "127.0.0.1", port)
         await site.start()
         self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
         try:
@@ -218,7 +222,7 @@ class FakeWorker:
             return
         self.state[key] = "finished"
         files = [self._bytes(key, index) for index in range(order["count"])]
-        yield {"type": "finished", "sequence": 999, "seconds": 0.1, "shared_with": self.shared_with, "passes": order["steps"],
+        yield {"type": "finished", "sequence": 999, "seconds": 0.1, "shared_with": self.shared_with, "passes": order["steps"], "notes": self.notes,
                "pictures": [self._described(data, order, index, fault) for index, data in enumerate(files)]}  # fmt: skip
 
     def _described(self, data: bytes, order: dict, index: int, fault: str | None) -> dict:
@@ -253,3 +257,19 @@ class FakeWorker:
             {"key": key, "params_hash": self.orders[key]["params_hash"], "model": "house", "state": "cancelled", "step": 0,
              "total_steps": 1, "elapsed_seconds": 0.0, "end": None}
         )  # fmt: skip
+
+
+async def _serve_until_killed(port: int, step_seconds: float, max_batch: int) -> None:
+    worker = FakeWorker(step_seconds=step_seconds, max_batch=max_batch)
+    worker.instance = secrets.token_hex(8)  # each process is another one, as a real worker's is
+    async with worker.serve(port=port):
+        await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--step-seconds", type=float, default=0.04)
+    parser.add_argument("--max-batch", type=int, default=4)
+    options = parser.parse_args()
+    asyncio.run(_serve_until_killed(options.port, options.step_seconds, options.max_batch))

@@ -8,7 +8,7 @@ Figures are data: they are inserted once and never read as format strings.
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -20,7 +20,7 @@ MORE = ("de", "fr", "it", "ja", "pt", "zh")
 """Languages of the commands and cards alone."""
 TRANSLATED = (
     "command", "aspect", "menu", "card", "queue", "why", "eta", "run", "done", "fail", "cancel", "verb", "act", "state", "alt", "photo",
-    "lineage",
+    "lineage", "note",
 )  # fmt: skip
 """The sections that every language has, whole."""
 _FIGURE = re.compile(r"\{(\w+)\}")
@@ -121,6 +121,11 @@ def explain(error: DarkroomError, locale: str | None) -> str:
     figures = {k: ", ".join(map(str, v)) if isinstance(v, (list, tuple)) else v for k, v in error.details.items()}
     key = f"error.{error.code}"
     return say(key, locale, **figures) if key in catalogue() else say("error.unknown", locale)
+
+
+def notes(codes: Iterable[str], locale: str | None) -> list[tuple[str, str]]:
+    """(code, sentence) of a picture's notes. A code that only a newer version knows is left out."""
+    return [(code, say(f"note.{code}", locale)) for code in codes if f"note.{code}" in catalogue()]
 
 
 def duration(seconds: float, locale: str | None) -> str:

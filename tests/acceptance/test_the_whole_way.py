@@ -61,6 +61,16 @@ async def test_six_members_at_once_each_get_the_picture_of_their_own_words(tmp_p
         assert shared >= 2
 
 
+async def test_words_that_the_house_model_cannot_read_any_more_are_told_of_under_the_picture(tmp_path):
+    long = "a red star in the center on a cyan background" + " and one more" * 120
+    async with open_worker(tmp_path) as (_, worker), open_lab(tmp_path, [worker]) as lab:
+        short, cut = channel_of(await lab.imagine("ada", "a red star on a cyan background")), channel_of(await lab.imagine("chen", long))
+        await eventually(lambda: all_pictures(lab, 2), seconds=90, what="two pictures")
+        for channel, member, is_cut in ((short, "ada", False), (cut, "chen", True)):
+            (picture,) = [m for m in await lab.messages(channel, member) if is_picture(m)]
+            assert (say("note.prompt_cut", "en") in texts(picture)) is is_cut
+
+
 @pytest.fixture
 async def fake():
     async with FakeWorker(step_seconds=0.02, max_batch=4).serve() as worker:

@@ -194,6 +194,15 @@ async def test_an_ended_prompt_leaves_the_servers_history_once_nobody_needs_it(p
     assert not pair.server.history
 
 
+@pytest.mark.parametrize(
+    ("model", "negative", "notes"), [("flux-dev", "blurry", ("negative_ignored",)), ("flux-dev", "", ()), ("sd15", "blurry", ())]
+)
+async def test_a_flow_that_has_no_place_for_a_negative_prompt_says_so(pair, model, negative, notes):
+    (events,) = await pair.follow_all([run_of("a", model=model, negative=negative)])
+    assert isinstance(events[-1], RunFinished)
+    assert events[-1].notes == notes
+
+
 async def test_a_change_of_model_makes_room_first(pair):
     await pair.follow(run_of("a"))
     assert pair.server.freed == []

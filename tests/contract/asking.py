@@ -14,7 +14,7 @@ from jobs.request import Order
 from jobs.run import Run, RunKey
 
 ANA, BEN, EVA = UserId("discord:1"), UserId("discord:2"), UserId("web:eva")
-MAKING = Making(worker="gpu", seconds=1.5, shared_with=2)
+MAKING = Making(worker="gpu", seconds=1.5, shared_with=2, notes=("prompt_cut", "negative_ignored"))
 HERE = Place(guild_id="10", channel_id="20", locale="es")
 
 _number = count(1)

@@ -61,6 +61,8 @@ class ScriptedWorker:
         self.gate.set()
         self.halt_at: int | None = None
         """With the gate closed, runs stand still after this step; None means before the first one."""
+        self.notes: tuple[str, ...] = ()
+        """What the end of every run says its person should know."""
         self.running: dict[RunKey, Run] = {}
         self.stopped: set[RunKey] = set()
 
@@ -93,7 +95,8 @@ class ScriptedWorker:
                 yield RunProgressed(key=key, step=step + 1, total_steps=order.steps, preview=preview)
             picture = MadePicture(index=0, seed=order.seed, data=drawn(order, "PNG"))
             company = len(self.running) - 1
-            yield RunFinished(key=key, pictures=(picture,), seconds=self.step_seconds * order.steps, shared_with=company)
+            seconds = self.step_seconds * order.steps
+            yield RunFinished(key=key, pictures=(picture,), seconds=seconds, shared_with=company, notes=self.notes)
         finally:
             self.running.pop(key, None)
 

@@ -5,6 +5,7 @@ import io
 
 from PIL import Image
 
+from jobs.words import say
 from tests.gateway.scripted_worker import ScriptedWorker, colour_of
 
 ASK = {"prompt": "a red fox", "width": 64, "height": 64, "steps": 4}
@@ -22,6 +23,15 @@ async def test_from_a_prompt_to_the_picture_of_that_prompt(studio):
         assert job["made"]["worker"] == "desk-gpu"
         picture = await client.get(job["pictures"][0]["url"])
         assert Image.open(io.BytesIO(picture.content)).getpixel((2, 2)) == colour_of("a red fox")
+
+
+async def test_what_one_should_know_of_a_picture_is_told_in_the_askers_language(studio, worker):
+    worker.notes = ("prompt_cut", "from_a_newer_worker")
+    job = await studio.ended((await studio.ask("web:local")).id)
+    async with studio.client() as client:
+        for language in ("en", "es"):
+            told = (await client.get(f"/api/v1/jobs/{job.id}", headers={"accept-language": language})).json()
+            assert told["notes"] == [{"code": "prompt_cut", "message": say("note.prompt_cut", language)}]
 
 
 async def test_a_picture_never_changes_so_it_is_cached_for_good_and_asked_again_costs_nothing(studio):

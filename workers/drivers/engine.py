@@ -9,6 +9,7 @@ import base64
 import binascii
 import hashlib
 import logging
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
@@ -42,6 +43,9 @@ _M = TypeVar("_M", bound=BaseModel)
 _ANSWER_MAX = 1024 * 1024
 _LINE_MAX = 256 * 1024
 _COMPANY_MAX = 255
+_NOTES_MAX = 8
+_NOTE = re.compile(r"[a-z][a-z_]{0,39}")
+"""A code of a note: what is not one goes no further, since notes are kept with the job."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,7 +208,8 @@ class EngineWorker:
     async def _fetched(self, key: RunKey, end: protocol.Finished) -> RunFinished:
         pictures = [await self._picture(key, picture) for picture in end.pictures[:16]]
         company = min(max(0, end.shared_with), _COMPANY_MAX)  # what is learned of passes is kept by their rows: a liar must not fill it
-        return RunFinished(key=key, pictures=tuple(pictures), seconds=max(0.0, end.seconds), shared_with=company)
+        notes = tuple(dict.fromkeys(code for code in end.notes if _NOTE.fullmatch(code)))[:_NOTES_MAX]
+        return RunFinished(key=key, pictures=tuple(pictures), seconds=max(0.0, end.seconds), shared_with=company, notes=notes)
 
     async def _picture(self, key: RunKey, told: protocol.Picture) -> MadePicture:
         async with self._call("GET", f"v1/runs/{key}/pictures/{told.index}", seconds=120) as response:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from bot.cogs.photos.text import shown
 from jobs.job import Job, Making, Picture
 from jobs.request import LoraUse, Order
-from jobs.words import say
+from jobs.words import notes, say
 
 LORAS_SHOWN = 4
 
@@ -42,7 +42,7 @@ def seeds_of(job: Job, pictures: Sequence[Picture], locale: str | None) -> str:
 
 
 def facts(job: Job, locale: str | None, *, origin: str | None = None) -> str:
-    """Two lines of small print: seeds, model, LoRAs; size, steps, seconds, company. ``origin`` links the parent's message."""
+    """Small print: seeds, model, LoRAs; size, steps, seconds, company; a line for each note. ``origin`` links the parent's message."""
     order, making = job.order, job.making or Making(worker="", seconds=0.0)
     pictures = max(len(job.pictures), 1)
     first = [seeds_of(job, job.pictures, locale), shown(order.model, limit=100), *loras_of(order, locale)]
@@ -51,7 +51,8 @@ def facts(job: Job, locale: str | None, *, origin: str | None = None) -> str:
         second.append(say("photo.shared", locale, n=making.shared_with))
     if origin:
         second.append(say(f"lineage.{order.kind}", locale, link=origin))
-    return f"-# {' · '.join(first)}\n-# {' · '.join(second)}"
+    lines = [" · ".join(first), " · ".join(second), *(sentence for _, sentence in notes(making.notes, locale))]
+    return "\n".join(f"-# {line}" for line in lines)
 
 
 def _time(seconds: float, pictures: int, locale: str | None) -> str:

@@ -9,6 +9,7 @@ from flows.graph import GraphError
 from flows.server import Served
 from jobs.batch import BatchKey
 from jobs.errors import BadPicture, RunForgotten, WorkerBusy, WorkerFault, WorkerUnreachable
+from jobs.request import Order
 from jobs.run import FaultKind, RunCancelled, RunFailed
 from workers.drivers.comfy.abilities import Abilities
 from workers.drivers.comfy.client import ComfyClient, Refused
@@ -94,6 +95,8 @@ class Errand:
                 for member in group:
                     member.finish(WorkerBusy("worker_busy", reason=f"this server does not have {order.model} now"))
                 continue
+            for member in group:
+                member.notes = _notes(served, member.run.order)
             yield served, [row for member in group for row in member.rows]
 
     async def _make(self, served: Served, rows: list[Row]) -> None:
@@ -295,3 +298,10 @@ class Adoption(Errand):
         except Exception:  # noqa: BLE001  task boundary, as above
             _log.exception("a prompt of a ComfyUI server could not be taken up again")
             self._end_all(WorkerUnreachable("worker_unreachable", reason="the driver stumbled"))
+
+
+def _notes(served: Served, order: Order) -> tuple[str, ...]:
+    """What a flow's graphs have no place for, where they read words at all. A run taken up after a restart has none."""
+    slots = served.flow.single.slots
+    ignored = order.negative and "prompt" in slots and "negative" not in slots
+    return ("negative_ignored",) if ignored else ()

@@ -24,6 +24,7 @@ class Member:
         self.end: End | None = None
         self.shared_with = 0
         self.seconds = 0.0
+        self.notes: tuple[str, ...] = ()
         self._progress: RunProgressed | None = None
         self._changed = asyncio.Event()
 
@@ -50,7 +51,8 @@ class Member:
         self.made[row.index] = MadePicture(index=row.index, seed=row.seed, data=data)
         if len(self.made) == len(self.rows):
             pictures = tuple(self.made[index] for index in sorted(self.made))
-            self.finish(RunFinished(key=self.run.key, pictures=pictures, seconds=self.seconds, shared_with=self.shared_with))
+            seconds, company, notes = self.seconds, self.shared_with, self.notes
+            self.finish(RunFinished(key=self.run.key, pictures=pictures, seconds=seconds, shared_with=company, notes=notes))
 
     def finish(self, end: End) -> None:
         """End it, once: what comes later is dropped."""
