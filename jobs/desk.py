@@ -35,14 +35,21 @@ _PLACELESS = ("backoff", "offline", "no_worker", "no_lora")
 """Causes under which nobody can say who is before whom: there is no worker whose line it would be."""
 
 
+_MANY_PEOPLE = 500
+"""With so many waiting, one turn more or less is no news, and reading them all anew for each question would be dear."""
+
+
 class QueueSnapshot:
-    """The queue as it stands, ready to be asked about any number of jobs."""
+    """The queue as it stands, ready to be asked about any number of jobs.
+
+    A line of few people is judged as it is at each question; of a long one the snapshot's first reading serves to the end.
+    """
 
     def __init__(self, store: JobStore, workers: Sequence[WorkerView], estimator: Estimator) -> None:
         self._store = store
         self._workers = workers
         self._estimator = estimator
-        self._forecast: tuple[Line, Forecast] | None = None
+        self._forecast: tuple[Line, int, Forecast] | None = None
         self.waiting, self.people = store.peek(_counts)
 
     def place(self, job_id: JobId) -> int | None:
@@ -55,9 +62,13 @@ class QueueSnapshot:
         return self._store.peek(lambda line: self._of(line).of(job_id))
 
     def _of(self, line: Line) -> Forecast:
-        if self._forecast is None or self._forecast[0] is not line:
-            self._forecast = line, Forecast(line, self._workers, self._estimator)
-        return self._forecast[1]
+        if self._forecast is not None and self._forecast[0] is line:
+            _, revision, forecast = self._forecast
+            if revision == line.revision or len(line.people) >= _MANY_PEOPLE:
+                return forecast
+        forecast = Forecast(line, self._workers, self._estimator)
+        self._forecast = line, line.revision, forecast
+        return forecast
 
 
 def _counts(line: Line) -> tuple[int, int]:

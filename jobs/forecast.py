@@ -17,7 +17,7 @@ from jobs.job import JobId, UserId
 from jobs.line import Line, WaitingJob
 from jobs.planner import Contest, WorkerView, contest
 
-Cause = Literal["offline", "backoff", "no_worker", "no_lora", "cap", "forced", "next", "riding", "waiting_pass", "cold", "lane", "ahead"]
+Cause = Literal["offline", "backoff", "no_worker", "no_lora", "cap", "forced", "next", "riding", "waiting_pass", "cold", "lane", "own", "ahead"]
 
 PEOPLE_MAX = 20_000
 """People looked at one by one; of a longer line every n-th stands for n."""
@@ -159,6 +159,8 @@ class Forecast:
             return Why(code="cold", details={"model": job.key.model, "seconds": max(1, ceil(gap))})
         if rules.lane(job.lane) and v + swap <= found.score[0]:
             return Why(code="lane", details={"seconds": max(1, ceil(gap))})
+        if not people and found.winner.user_id == job.user_id:
+            return Why(code="own")
         return Why(code="ahead", details={"n": max(1, people), "seconds": max(1, ceil((v - found.low) * person.weight))})
 
     def _handicap(self, job: WaitingJob, view: WorkerView) -> float:

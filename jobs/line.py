@@ -124,6 +124,8 @@ class Line:
         self.waiting: dict[JobId, WaitingJob] = {}
         self.active: dict[JobId, ActiveJob] = {}
         self.people: dict[UserId, Person] = {}
+        self.revision = 0
+        """Counts the changes: what was concluded from an older one may be wrong now."""
         self._arrivals: dict[BatchKey, tuple[float, float]] = {}
         """By key, strict and loose: requests a second of late, and when that was."""
         self._asleep: list[tuple[float, JobId]] = []
@@ -168,6 +170,7 @@ class Line:
 
     def replace(self, changes: Changes, *, forced_at: Mapping[str, float] | None = None) -> None:
         """Rows that another host's claims have stored since. Tell these before the log."""
+        self.revision += 1
         self.forced_at.update(forced_at or {})
         self.books.adopt(changes)
         pool_of = {need: pool.id for pool in self.books.pools.values() for need in pool.needs}
@@ -181,6 +184,7 @@ class Line:
         """The fleet is this now. Workers that came, left or changed re-form the pools; nothing happens when none did."""
         if abilities == self.abilities:
             return
+        self.revision += 1
         self.abilities, self._needs = abilities, abilities.needs()
         self._sorts, self._fronts, self._mates = {}, {}, {}
         for person in self.people.values():
@@ -223,6 +227,7 @@ class Line:
         job = self.waiting.pop(job_id, None)
         if job is None:
             return
+        self.revision += 1
         person, sort = self.people[job.user_id], self.sort_of(job)
         rest = sorted(entry for entry in person.shelves[sort] if entry[1] != job_id)  # sorted is a heap
         if rest:
@@ -246,6 +251,7 @@ class Line:
         job = self.active.pop(job_id, None)
         if job is None:
             return
+        self.revision += 1
         person = self.people[job.user_id]
         before = self._contended(job.user_id)
         person.active -= 1
@@ -366,6 +372,7 @@ class Line:
 
     def commit(self, changes: Changes, leased: Iterable[ActiveJob], forced_at: Mapping[str, float]) -> None:
         """A plan is stored, with everything that was changed before it."""
+        self.revision += 1
         self.books.adopt(changes)
         self.books.clean()
         self.forced_at.update(forced_at)
@@ -405,6 +412,7 @@ class Line:
 
     def _shelve(self, job: WaitingJob) -> bool:
         """Whether the person's weight is another now."""
+        self.revision += 1
         person = self.person(job.user_id)
         reweighed = person.weight != job.weight
         person.weight = job.weight

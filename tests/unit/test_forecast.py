@@ -7,6 +7,7 @@ from typing import get_args
 import pytest
 
 from jobs.abilities import Abilities
+from jobs.desk import QueueSnapshot
 from jobs.estimate import Calibration, Estimator
 from jobs.fairness import Account, Pool, Rules
 from jobs.forecast import Cause, Forecast
@@ -52,6 +53,7 @@ CASES = {
     "riding": lambda: why(line(job("a", 0), job("b", 1)), "b1", view()),
     "cold": lambda: why(at({"a": 0, "b": 0}, job("a", 0, "a"), job("b", 1, "b")), "b1", view()),
     "ahead": lambda: why(at({"a": 0, "b": 55}, job("a", 0, "a"), job("b", 1, "b")), "b1", view(loaded=frozenset("ab"))),
+    "own": lambda: why(line(job("a", 0), job("a", 1, "b")), "a1", view(loaded=frozenset("ab"))),
     "forced": lambda: why(at({"a": 0, "b": 0}, job("a", 0, "a"), job("b", 1, "b"), rules=Rules(old_after=0.0)), "b1", view()),
     "lane": lambda: why(at({"a": 0, "b": 0}, job("a", 0, "a"), job("b", 1, "b", lane="bulk")), "b1", view(loaded=frozenset("ab"))),
 }
@@ -86,6 +88,28 @@ def test_figures_are_those_of_the_accounts():
     assert CASES["ahead"]() == ("ahead", {"n": 1, "seconds": 55})
     assert CASES["cold"]() == ("cold", {"model": "b", "seconds": 36})
     assert CASES["waiting_pass"]() == ("waiting_pass", {"seconds": 5})
+
+
+class Store:
+    """Only what a snapshot asks of it."""
+
+    def __init__(self, queue) -> None:
+        self.queue = queue
+
+    def peek(self, question):
+        return question(self.queue)
+
+
+def test_a_snapshot_says_of_the_line_what_it_is_at_the_question():
+    queue = line(job("a", 0, "a"))
+    snapshot = QueueSnapshot(Store(queue), [view(loaded=frozenset("ab"))], estimator())  # type: ignore[arg-type]
+    assert snapshot.place(JobId("a0")) == 1
+    take(queue, view(loaded=frozenset("ab")))
+    queue.ends(JobId("a0"), 1.0)
+    queue.waits(job("a", 1, "b"))
+    outlook = snapshot.outlook(JobId("a1"))
+    assert outlook is not None
+    assert (outlook.why.code, outlook.people) == ("next", 0)
 
 
 def test_a_missing_lora_is_named():

@@ -41,7 +41,7 @@ class Outlook:
     """Other requests in the same pass, as far as this host knows."""
 
 
-_ON_THE_WAY = ("cap", "forced", "next", "riding", "waiting_pass", "cold", "lane", "ahead")
+_ON_THE_WAY = ("cap", "forced", "next", "riding", "waiting_pass", "cold", "lane", "own", "ahead")
 """Causes that pass by themselves: a GPU is there."""
 
 
