@@ -93,11 +93,11 @@ def refused(
         longest = fault.get("ctx", {}).get("max_length", 0)
         return InvalidRequest("prompt_too_long", field=field, length=len(str(body[field])), max=longest)
     if kind in ("greater_than_equal", "less_than_equal", "finite_number"):
-        return _out_of_limits(field, offer)
+        return _out_of_limits(field, offer, fault)
     return InvalidRequest(_code_of(field, fault), field=field)
 
 
-def _out_of_limits(field: str, offer: ModelOffer | None) -> InvalidRequest:
+def _out_of_limits(field: str, offer: ModelOffer | None, fault: ErrorDetails) -> InvalidRequest:
     if field == "seed":
         return InvalidRequest("invalid_seed", field=field)
     if offer is not None and field == "steps":
@@ -106,7 +106,13 @@ def _out_of_limits(field: str, offer: ModelOffer | None) -> InvalidRequest:
         return InvalidRequest("invalid_guidance", field=field, max=offer.guidance_max)
     if offer is not None and field in ("width", "height"):
         return InvalidRequest("invalid_side", field=field, min=offer.side_min, max=offer.side_max)
-    return InvalidRequest("not_accepted", field=field)
+    where = shown(".".join(str(part) for part in fault["loc"]))
+    limits = fault.get("ctx", {})
+    if "le" in limits:
+        return InvalidRequest("too_high", field=where, max=limits["le"])
+    if "ge" in limits:
+        return InvalidRequest("too_low", field=where, min=limits["ge"])
+    return InvalidRequest("not_accepted", field=where)
 
 
 def _code_of(field: str, fault: ErrorDetails) -> str:

@@ -64,6 +64,9 @@ FIELDS = {
     "unknown model": ({**GOOD, "model": "sdxl"}, "unknown_model", "model"),
     "model as a path": ({**GOOD, "model": "../../etc/passwd"}, "unknown_model", "model"),
     "empty model": ({**GOOD, "model": ""}, "not_text", "model"),
+    "eleven at once": ({**GOOD, "count": 11}, "too_high", "count"),
+    "a heavy LoRA": ({**GOOD, "loras": [{"name": "x", "weight": 2.1}]}, "too_high", "loras.0.weight"),
+    "a negative strength": ({**GOOD, "strength": -0.1}, "too_low", "strength"),
     "unknown kind": ({**GOOD, "kind": "video"}, "not_accepted", "kind"),
 }
 
