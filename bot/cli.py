@@ -15,6 +15,13 @@ from bot.operator_cli import add_commands
 from bot.settings import Settings, SettingsError, read_settings
 from jobs.log_lines import log_to
 
+LIBRARIES = {
+    "discord": "INFO", "discord.client": "ERROR", "discord.gateway": "WARNING", "alembic": "WARNING", "uvicorn": "WARNING",
+    "websockets": "INFO", "sqlalchemy": "WARNING", "aiosqlite": "WARNING", "asyncpg": "WARNING",
+}  # fmt: skip
+"""At most so much of other people's logs, also with LOG_LEVEL=DEBUG: below it they write bodies, addresses with interaction tokens and
+statements with their values, which is what people typed. discord.client warns that it cannot do voice; others tell of each step."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one subcommand and return its exit status."""
@@ -69,8 +76,7 @@ def environment() -> Mapping[str, str | None]:
 def _settings() -> Settings:
     settings = read_settings(environment())
     log_to(level=settings.log_level, layout="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
-    # discord.client warns that it cannot do voice; the others tell of each of their steps.
-    for name, level in (("discord.client", "ERROR"), ("discord.gateway", "WARNING"), ("alembic", "WARNING"), ("uvicorn", "WARNING")):
+    for name, level in LIBRARIES.items():
         logging.getLogger(name).setLevel(level)
     return settings
 

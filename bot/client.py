@@ -208,7 +208,12 @@ class DarkroomBot(commands.Bot):
             usual_model=parts.fleet.default_model,
         )
         self.taker = Taker(
-            desk=parts.desk, studios=self.studios, choices=self.choices, gates=[self.gates.check], standing=self.gates.standing
+            desk=parts.desk,
+            studios=self.studios,
+            choices=self.choices,
+            gates=[self.gates.check],
+            standing=self.gates.standing,
+            is_adult=self.gates.is_adult,
         )
         self.intake = Intake(client=self, desk=parts.desk)
         self._refusal: DiscordDoorError | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 from collections.abc import AsyncIterator, Callable, Iterable
 from types import TracebackType
@@ -172,7 +173,7 @@ class RehearsalClient:
         """Upload a file; its upload id, for options, modals and messages."""
         form = aiohttp.FormData()
         form.add_field("as", str(as_))
-        form.add_field("file", data, filename=filename, content_type="application/octet-stream")
+        form.add_field("file", io.BytesIO(data), filename=filename, content_type="application/octet-stream")
         return (await self.request("POST", "upload", data=form))["uploads"][0]["upload_id"]
 
     async def say(self, as_: Any, channel_id: Any, content: str = "", *, files: Iterable[str] = (), reply_to: Any = None) -> Json:

@@ -64,6 +64,7 @@ class View:
             "parent_id": None if channel.parent_id is None else str(channel.parent_id),
             "position": channel.position,
             "private": self._private(channel),
+            "nsfw": channel.nsfw,
             "overwrites": [{"id": str(o.id), "type": o.type, "allow": str(o.allow), "deny": str(o.deny)} for o in channel.overwrites],
             "viewers": [str(v) for v in viewers],
             "recipients": [str(u.id) for u in channel.recipients],

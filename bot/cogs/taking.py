@@ -45,12 +45,14 @@ class Taker:
         choices: Choices,
         gates: Sequence[Gate] = (),
         standing: Callable[[discord.User | discord.Member], Standing],
+        is_adult: Callable[[str | None], bool] = lambda model: False,
     ) -> None:
         self._desk = desk
         self._studios = studios
         self._choices = choices
         self._gates = tuple(gates)
         self._standing = standing
+        self._is_adult = is_adult
 
     async def usual(self, interaction: discord.Interaction) -> Preferences:
         """What this person chose in /settings."""
@@ -64,6 +66,8 @@ class Taker:
         for gate in self._gates:
             await gate(wish)
         channel_id = await self._studios.find_or_make(interaction.user, locale=locale)
+        if self._is_adult(request.model):
+            await self._studios.restrict_by_age(channel_id)
         place = Place(guild_id=str(interaction.guild_id), channel_id=str(channel_id), locale=locale)
         await self._submit(request, interaction, place)
         if interaction.channel_id == channel_id:

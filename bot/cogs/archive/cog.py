@@ -88,7 +88,7 @@ class ArchiveCog(commands.Cog):
         """A page turned, a photo opened, a ZIP asked for."""
         query = Query.unpack(press.address.subject)
         if press.address.verb == "open":
-            await answer_in_time(press.interaction, self._shown(press.user_id, press.values[0], press.interaction))
+            await answer_in_time(press.interaction, self._shown(press.user_id, "".join(press.values[:1]), press.interaction))
         elif press.address.verb == "zip":
             await answer_in_time(press.interaction, self._zip(press.user_id, query, press.locale))
         else:

@@ -97,7 +97,10 @@ class ImagineCog(commands.Cog):
         await answer_in_time(press.interaction, self._take_form(press))
 
     async def _take_form(self, press: Press) -> str:
-        draft = Draft.unpack(press.address.subject, self._fleet.offers())
+        try:
+            draft = Draft.unpack(press.address.subject, self._fleet.offers())
+        except ValueError:  # no form of ours
+            return say("limit.expired_button", press.locale)
         offer = self._offer(draft.model)
         values = self._values(press, draft, offer)
         uploads = uploads_of(press.interaction)

@@ -73,7 +73,7 @@ class SafetyCog(commands.Cog):
             await open_form(press.interaction, Form(press.address, say("safety.appeal", press.locale), box))
 
     async def _appeal(self, press: Press) -> str:
-        strike = await self._conduct.get_strike(int(press.address.subject)) if press.address.subject.isdecimal() else None
+        strike = await self._conduct.get_strike(_number(press.address.subject))
         channel = self._moderators()
         if strike is None or strike["user_id"] != press.user_id:
             return say("limit.expired_button", press.locale)
@@ -103,9 +103,14 @@ class SafetyCog(commands.Cog):
         if not self._may_judge(press.interaction.user):
             return say("limit.not_allowed", press.locale)
         after = "lifted" if press.address.verb == "lift" else "upheld"
-        seq = int(press.address.subject) if press.address.subject.isdecimal() else 0
+        seq = _number(press.address.subject)
         if not await self._conduct.settle_strike(seq, before=("appealed", "standing"), after=after):
             return say("safety.judged_before", press.locale)
         strike = await self._conduct.get_strike(seq)
         await self._conduct.note(press.user_id, f"appeal {after}", strike["user_id"] if strike else "", strike=seq)
         return say(f"safety.{after}", press.locale)
+
+
+def _number(subject: str) -> int:
+    """A strike's number in a button's id; 0, which none has, for what nobody of ours wrote."""
+    return int(subject) if subject.isdecimal() and len(subject) < 16 else 0

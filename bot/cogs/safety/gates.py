@@ -139,10 +139,14 @@ class Gates:
         await self._check_words(user_id, wish)
         await self._check_quota(user_id, wish)
 
+    def is_adult(self, model: str | None) -> bool:
+        """Whether what this model makes (None: the usual one) is shown in age-restricted channels only."""
+        return (model or self._usual_model) in self._adult
+
     def _check_age(self, wish: Wish) -> None:
-        if (wish.request.model or self._usual_model) not in self._adult:
+        if not self.is_adult(wish.request.model):
             return
-        if not getattr(wish.channel, "nsfw", False):
+        if not is_restricted(wish.channel):
             raise DarkroomError("adults_only", model=wish.request.model or self._usual_model)
 
     async def _check_ban(self, user_id: UserId) -> None:
@@ -188,3 +192,9 @@ class Gates:
         """What this person may have."""
         roles = [role.id for role in person.roles] if isinstance(person, discord.Member) else []
         return self._quotas.of(roles)
+
+
+def is_restricted(channel: object) -> bool:
+    """Whether a channel is age-restricted. What cannot be told is not: a thread without its parent, a direct message."""
+    known = isinstance(channel, discord.TextChannel | discord.VoiceChannel | discord.ForumChannel | discord.StageChannel)
+    return (known and channel.is_nsfw()) or (isinstance(channel, discord.Thread) and channel.is_nsfw())

@@ -254,6 +254,16 @@ class Studios:
                 await channel.edit(name=wanted, reason="renamed by its person")
         return wanted
 
+    async def restrict_by_age(self, channel_id: int) -> None:
+        """Make it age-restricted, before something for adults comes into it. Raises StudioImpossible where that cannot be done."""
+        guild = self._guild()
+        channel = guild.get_channel(channel_id) or guild.get_thread(channel_id)
+        if isinstance(channel, discord.TextChannel) and not channel.is_nsfw():
+            async with asyncio.timeout(MAKE_TIMEOUT):
+                await channel.edit(nsfw=True, reason="its person asks for what is for adults")
+        elif channel is None or not channel.is_nsfw():  # a thread is as restricted as the lobby that it hangs in
+            raise StudioImpossible("studio_age")
+
     async def channel_gone(self, channel_id: int) -> None:
         """Somebody deleted it, or a post there met nothing. The next request makes a new one."""
         for person_id in [owner for owner, channel in self._known.items() if channel == channel_id]:
