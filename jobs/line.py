@@ -286,7 +286,7 @@ class Line:
 
     def needs_of(self, worker: str, model: str) -> list[str]:
         """The needs met by this worker among those of jobs with this model."""
-        return [need for need in self._needs_by_model.get(model, ()) if worker in self._needs[need]]
+        return [need for need in self._needs_by_model.get(model, ()) if worker in self._needs.get(need, _NOBODY)]
 
     def fronts_of(self, worker: str) -> list[Group]:
         """The groups from which this worker can take a leader."""

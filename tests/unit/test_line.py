@@ -54,6 +54,11 @@ def test_a_person_with_many_requests_does_not_go_before_a_newcomer():
     assert chosen(line(job("a", 0), job("a", 1), job("b", 2)), view(room=2)) == ["a0", "b2"]
 
 
+def test_a_job_that_may_go_to_no_worker_here_holds_up_nobody_else():
+    queue = line(job("a", 0, exclude=frozenset({"w1", "w2"})), job("b", 1), workers=(BOTH, ONLY_A))
+    assert chosen(queue, view(room=2)) == ["b1"]
+
+
 def test_a_third_job_never_starts():
     queue = line(job("a", 0), job("a", 1), job("a", 2))
     assert take(queue, view()) == ["a0", "a1"]
