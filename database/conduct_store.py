@@ -106,6 +106,11 @@ async def _ban(tx: AsyncConnection, *, values: Mapping[str, Any]) -> None:
     await tx.execute(write.on_conflict_do_update(index_elements=["user_id"], set_=again))
 
 
+def _counted(making: Mapping[str, Any] | None) -> float:
+    """GPU seconds that count in the quota: none of what an operator gave back."""
+    return 0.0 if making is None or making.get("refunded") else float(making.get("seconds", 0.0))
+
+
 async def _load(tx: AsyncConnection, *, user_id: str) -> Load:
     mine = job.c.user_id == user_id
     open_jobs = (await tx.execute(select(job.c.slot, job.c.cost).where(mine, job.c.state.in_(["queued", "leased", "running"])))).all()
@@ -114,5 +119,5 @@ async def _load(tx: AsyncConnection, *, user_id: str) -> Load:
     return Load(
         waiting=sum(row.slot is None for row in open_jobs),
         active=sum(row.slot is not None for row in open_jobs),
-        seconds=sum(float((making or {}).get("seconds", 0.0)) for making in made) + sum(row.cost or 0.0 for row in open_jobs),
+        seconds=sum(map(_counted, made)) + sum(row.cost or 0.0 for row in open_jobs),
     )

@@ -1,4 +1,4 @@
-"""What operators do to jobs and workers: pause, resume, drain, ask again, purge a person, and look at the whole ledger."""
+"""What operators do to jobs and workers: pause, resume, drain, move, ask again, refund, purge a person, and look at the whole ledger."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ from typing import Any, Literal
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from database.corrections import Refund, move, refund
 from database.engine import Database
 from database.history import Move, record
 from database.moments import moment_from_now, now
@@ -17,6 +18,7 @@ from jobs.errors import JobNotFound
 from jobs.job import Job, JobId, JobState, UserId
 
 WorkerState = Literal["active", "paused", "draining"]
+Lane = Literal["quick", "normal", "bulk"]
 
 _FRESH: Mapping[str, Any] = {
     "state": JobState.QUEUED.value, "attempt": 0, "lost": 0, "suspect": 0, "died_on": None, "shunned": None, "refunds": 0,
@@ -58,6 +60,18 @@ class Operating:
         if not storable(job_id):
             raise JobNotFound(job_id)
         return await self._database.write(partial(_requeue, job_id=job_id, actor=actor, live_seconds=live_seconds))
+
+    async def move(self, job_id: JobId, *, lane: Lane | None = None, only_on: str | None = None, actor: str = "operator") -> Job:
+        """Let a waiting job wait in another lane, or for one worker ("" for any). Raises JobNotFound, DarkroomError("not_waiting")."""
+        if not storable(job_id) or not storable(only_on or ""):
+            raise JobNotFound(job_id)
+        return await self._database.write(partial(move, job_id=job_id, lane=lane, only_on=only_on, actor=actor))
+
+    async def refund(self, job_id: JobId, *, actor: str = "operator") -> Refund:
+        """Give back what an ended job cost. Raises JobNotFound, DarkroomError("not_ended"), DarkroomError("refunded_already")."""
+        if not storable(job_id):
+            raise JobNotFound(job_id)
+        return await self._database.write(partial(refund, job_id=job_id, actor=actor))
 
     async def purge(self, user_id: UserId) -> Purged:
         """Remove everything of a person: jobs, results, deliveries, history, accounts, inputs, sessions. Running ones lose their lease.

@@ -112,6 +112,8 @@ class Making:
     """How many other requests shared at least one forward pass with it."""
     notes: tuple[str, ...] = ()
     """Codes of what its person should know, such as ``prompt_cut``: a sentence each in the catalogue, where this version has one."""
+    refunded: bool = False
+    """An operator gave it back: it does not count in its person's quota."""
 
 
 @dataclass(frozen=True, kw_only=True)
