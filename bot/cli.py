@@ -15,6 +15,8 @@ from bot.operator_cli import add_commands
 from bot.settings import Settings, SettingsError, read_settings
 from jobs.log_lines import log_to
 
+_log = logging.getLogger(__name__)
+
 LIBRARIES = {
     "discord": "INFO", "discord.client": "ERROR", "discord.gateway": "WARNING", "alembic": "WARNING", "uvicorn": "WARNING",
     "websockets": "INFO", "sqlalchemy": "WARNING", "aiosqlite": "WARNING", "asyncpg": "WARNING",
@@ -87,13 +89,14 @@ def _until_stopped(serve: Callable[[asyncio.Event], Coroutine[Any, Any, int]]) -
     async def run() -> int:
         stop = asyncio.Event()
 
-        def asked() -> None:
+        def asked(name: str) -> None:
             if stop.is_set():
                 os._exit(130)  # crash-only: nothing depends on the rest of a clean shutdown
+            _log.info("%s: stopping; once more ends at once", name)
             stop.set()
 
-        for name in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(name, asked)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, asked, number.name)
         return await serve(stop)
 
     return asyncio.run(run())

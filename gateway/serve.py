@@ -53,6 +53,8 @@ async def _serve(server: uvicorn.Server, listener: socket.socket, stop: asyncio.
     try:
         await server.serve([listener])
     finally:
+        if not stop.is_set():
+            _log.error("the web server ended by itself, and the host with it")
         stop.set()  # a server that ended by itself ends the host: the page is not optional
 
 

@@ -103,7 +103,11 @@ class PostgresServer:
         """Fast shutdown; with SIGKILL, none at all."""
         if self._process is not None:
             self._process.send_signal(how)
-            self._process.wait(20)
+            try:
+                self._process.wait(20)
+            except subprocess.TimeoutExpired:  # asked to stop in its recovery, it may never do
+                self._process.kill()
+                self._process.wait(20)
             self._process = None
 
     def kill9(self) -> None:

@@ -21,6 +21,7 @@ from PIL import Image
 from rehearsal import app
 from rehearsal.config import RehearsalConfig
 from tests.acceptance.books import Entry, read_books
+from tests.acceptance.history import Told, read_history
 
 PAGE = 500
 MEMBERS = ("ada", "bruno", "chen", "dana", "eli", "fay")
@@ -48,8 +49,9 @@ async def eventually(ask: Callable[[], Awaitable[Any]], *, seconds: float = 30, 
 class Process:
     """One of our processes, started by its real entry point."""
 
-    def __init__(self, arguments: list[str], env: dict[str, str], log: Path) -> None:
+    def __init__(self, arguments: list[str], env: dict[str, str], log: Path, *, module: str = "bot.cli") -> None:
         self._arguments = arguments
+        self._module = module
         self._env = env
         self.log = log
         self._process: asyncio.subprocess.Process | None = None
@@ -61,7 +63,7 @@ class Process:
 
     async def start(self, *, failpoint: str = "") -> None:
         """With a failpoint it kills itself there: see :mod:`tests.acceptance.failing_host`."""
-        module = "tests.acceptance.failing_host" if failpoint else "bot.cli"
+        module = "tests.acceptance.failing_host" if failpoint else self._module
         clean = {k: v for k, v in os.environ.items() if k not in self._env}
         with self.log.open("ab") as out:
             self._process = await asyncio.create_subprocess_exec(
@@ -130,6 +132,10 @@ class Lab:
     async def books(self) -> list[Entry]:
         """What the ledger says; the host need not live."""
         return await read_books(*self._ledger)
+
+    async def history(self) -> list[Told]:
+        """Every line of the ledger's log, in order; the host need not live."""
+        return await read_history(*self._ledger)
 
     # ---- the rehearsal --------------------------------------------------------------------------------------------
 

@@ -1,32 +1,30 @@
 """kill -9 at any moment: every acknowledged request still ends in exactly one picture or one failure.
 
-``python -m tests.acceptance.kill_loop`` does the same for as long as one likes; here are ten moments.
+``python -m tests.acceptance.kill_loop`` does the same for as long as one likes; here are twenty kills.
 """
 
 import asyncio
+from contextlib import ExitStack
 
 import pytest
 
-from tests.acceptance.kill_loop import Kills, settle
+from tests.acceptance.kill_loop import Kills, arena, settle
 from tests.acceptance.lab import channel_of, eventually, is_picture, open_lab, open_worker, texts
-from tests.fake_worker import FakeWorker
+from tests.postgres import running_server
 
 
 @pytest.mark.parametrize("store", ["sqlite", "postgresql"])
-async def test_the_host_killed_at_ten_moments_loses_nothing_and_posts_nothing_twice(tmp_path, store, request):
-    url = ""
-    if store == "postgresql":
-        server = request.getfixturevalue("postgres_server")
-        url = server.url(server.new_database())
-    async with FakeWorker(step_seconds=0.04, max_batch=4).serve() as worker:
+async def test_twenty_kills_of_host_worker_and_database_lose_nothing_and_tell_nothing_twice(tmp_path, store):
+    with ExitStack() as stack:
+        postgres = None if store == "sqlite" else await asyncio.to_thread(stack.enter_context, running_server(durable=True))
         kills = Kills(seed=20261121)
-        async with open_lab(tmp_path, [worker.url], database_url=url, rehearsal=kills.config) as lab:
-            for _ in range(5):
-                await kills.ask(lab)
-                await kills.kill_somewhere(lab)
-            await settle(lab)
+        async with arena(tmp_path, kills, postgres) as (lab, victims):
+            while kills.killed.total() < 20:
+                await kills.kill_something(lab, victims)
+            await settle(lab, seconds=400)
             await kills.judge(lab)
-        assert kills.acknowledged >= 5
+        assert all(kills.killed[kind] for kind in victims.kinds)
+        assert kills.acknowledged >= 10
 
 
 async def test_a_killed_worker_has_its_jobs_taken_up_again(tmp_path):
