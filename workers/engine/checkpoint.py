@@ -142,5 +142,5 @@ def _check_rest(path: Path, folder: Path, facts: FamilyFacts) -> None:
     for part in facts.parts:
         if part not in (facts.denoiser, "motion_adapter") and not part.startswith("tokenizer"):
             for weights in model_folder.weight_files(folder, part):
-                weights_file.read_header(weights)
+                model_folder.header_of(weights)
     model_folder.check_denoiser(facts, model_folder.read_json(folder / facts.denoiser / "config.json"))

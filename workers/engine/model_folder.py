@@ -8,18 +8,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from workers.engine import schedulers, weights_file
+from workers.engine import gguf_file, schedulers, weights_file
 from workers.engine.errors import ModelUnreadable
 from workers.engine.families import registry
 from workers.engine.families.registry import FamilyFacts
 from workers.engine.run import RunKind
 from workers.engine.shape import ModelShape
+from workers.engine.weights_file import Tensor
 
 _JSON_BYTES_MAX = 1024 * 1024
 _SIDE_LIMIT = 4096
 #: What the published motion modules were trained for.
 _FRAMES = 16
 _FRAMES_MAX = 256
+#: ``general.architecture`` of the text encoders that transformers reads from GGUF, and that a family here has.
+_GGUF_ENCODERS = ("t5", "t5encoder", "qwen3")
 
 
 def check(folder: Path) -> FamilyFacts:
@@ -34,7 +37,7 @@ def check(folder: Path) -> FamilyFacts:
             raise ModelUnreadable(f"model_index.json: {part} must be one of {', '.join(allowed)}.")
         if not part.startswith("tokenizer"):
             for path in weight_files(folder, part):
-                weights_file.read_header(path)
+                header_of(path)
     check_denoiser(facts, read_json(folder / facts.denoiser / "config.json"))
     return facts
 
@@ -85,8 +88,32 @@ def variant(folder: Path, part: str) -> str | None:
     raise ModelUnreadable(f"Its {part} has no weights: {stem}.safetensors is missing.")
 
 
+def gguf_of(folder: Path, part: str) -> Path | None:
+    """The GGUF file of a text encoder that has no safetensors. Raises ModelUnreadable where there are several."""
+    if not part.startswith("text_encoder") or any((folder / part).glob("*.safetensors")):
+        return None
+    found = sorted((folder / part).glob("*.gguf"))
+    if len(found) > 1:
+        raise ModelUnreadable(f"Its {part} has {len(found)} GGUF files: leave the one that is to be used.")
+    return found[0] if found else None
+
+
+def header_of(path: Path) -> Mapping[str, Tensor]:
+    """The tensors of a part's file by name. Raises ModelUnreadable, also for a GGUF that is no text encoder."""
+    if path.suffix != ".gguf":
+        return weights_file.read_header(path)
+    header = gguf_file.read_header(path)
+    if header.architecture not in _GGUF_ENCODERS:
+        raise ModelUnreadable(
+            f"{path.name} is a GGUF of the architecture {header.architecture[:40]!r}; text encoders are read of {', '.join(_GGUF_ENCODERS)}."
+        )
+    return header.tensors
+
+
 def weight_files(folder: Path, part: str) -> list[Path]:
-    """The safetensors files that a part is loaded from."""
+    """The safetensors files that a part is loaded from; of a text encoder also a GGUF file."""
+    if (gguf := gguf_of(folder, part)) is not None:
+        return [gguf]
     stem, found = _stem(part), variant(folder, part)
     infix = f".{found}" if found else ""
     single = folder / part / f"{stem}{infix}.safetensors"

@@ -152,6 +152,9 @@ def pretrained(source: ModelSource, part: str, class_name: str, dtype: torch.dty
     import diffusers
     import transformers
 
+    gguf = model_folder.gguf_of(source.path, part)
+    if gguf is not None:
+        return _from_gguf(getattr(transformers, class_name), gguf, dtype)
     library = diffusers if part in ("unet", "transformer", "vae", "motion_adapter") else transformers
     return getattr(library, class_name).from_pretrained(
         str(source.path),
@@ -161,6 +164,15 @@ def pretrained(source: ModelSource, part: str, class_name: str, dtype: torch.dty
         use_safetensors=True,
         local_files_only=True,
     )
+
+
+def _from_gguf(kind: Any, file: Path, dtype: torch.dtype) -> Any:
+    """A text encoder from a GGUF file; its numbers are unpacked as they are read, so they weigh what others weigh.
+
+    The configuration is the folder's own: what a GGUF says of itself lacks the vocabulary's size.
+    """
+    config = kind.config_class.from_pretrained(str(file.parent), local_files_only=True)
+    return kind.from_pretrained(str(file.parent), gguf_file=file.name, config=config, dtype=dtype, local_files_only=True)
 
 
 def tokenizer(source: ModelSource, part: str) -> Any:

@@ -59,7 +59,7 @@ def _files(folder: Path, part: str) -> list[Path]:
 
 @lru_cache(maxsize=256)
 def _numbers(path: Path) -> int:
-    return sum(prod(tensor.shape) for tensor in weights_file.read_header(path).values())
+    return sum(prod(tensor.shape) for tensor in model_folder.header_of(path).values())
 
 
 def _of_file(source: ModelSource, denoiser: str, bytes_per_number: int) -> Mapping[str, int]:
