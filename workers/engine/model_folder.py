@@ -104,9 +104,8 @@ def header_of(path: Path) -> Mapping[str, Tensor]:
         return weights_file.read_header(path)
     header = gguf_file.read_header(path)
     if header.architecture not in _GGUF_ENCODERS:
-        raise ModelUnreadable(
-            f"{path.name} is a GGUF of the architecture {header.architecture[:40]!r}; text encoders are read of {', '.join(_GGUF_ENCODERS)}."
-        )
+        read = ", ".join(_GGUF_ENCODERS)
+        raise ModelUnreadable(f"{path.name} is a GGUF of the architecture {header.architecture[:40]!r}; text encoders may be {read}.")
     return header.tensors
 
 
