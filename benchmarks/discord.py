@@ -1,7 +1,7 @@
 """How soon a command is acknowledged under load, and how soon after the last step the picture is posted.
 
 The rehearsal and a worker without a GPU run beside the real host on this machine. ``raw_ack_p50_ms`` is the baseline: the same host
-answering one command at a time.
+answering one command at a time. ``--crowd`` asks as 2,000 members, 200 times a second for a minute, under Discord's own rate limits.
 """
 
 import argparse
@@ -11,7 +11,7 @@ import statistics
 import time
 from typing import Any
 
-from benchmarks.processes import lab_with_fake_worker, rss_mib
+from benchmarks.processes import cpu_seconds, lab_with_fake_worker, rss_mib
 from tests.acceptance.lab import MEMBERS, Lab, button, eventually, is_picture
 
 
@@ -100,6 +100,49 @@ async def measure(*, quick: bool, rate: float = 50.0) -> dict[str, float]:
     }  # fmt: skip
 
 
+async def join(lab: Lab, count: int) -> list[str]:
+    """So many more members of the guild; their names."""
+    names = [f"crowd{number:04d}" for number in range(count)]
+    guild = lab.rehearsal.info()["guild_ids"][0]
+    for name in names:
+        await lab.post("/control/members", {"guild_id": guild, "username": name})
+    return names
+
+
+CROWD_COMMANDS = ("imagine", "imagine", "imagine", "queue", "status", "quota")
+
+
+async def crowd_acks(lab: Lab, names: list[str], *, per_second: float, seconds: float) -> list[float]:
+    """As :func:`acks`, each member in turn: half of it requests for pictures, the rest questions."""
+    lobby = await lab.channel_id("welcome")
+
+    async def one(number: int) -> float:
+        await asyncio.sleep(number / per_second)
+        name = CROWD_COMMANDS[number % len(CROWD_COMMANDS)]
+        options = {"prompt": f"a star, number {number}", "steps": 2} if name == "imagine" else {}
+        body = {"as": names[number % len(names)], "channel_id": lobby, "name": name, "options": options}
+        record: dict[str, Any] = await lab.post("/control/slash", body, wait="ack", timeout_s="20")
+        return record["acked_after_ms"] if record["state"] == "acked" else float("inf")
+
+    return list(await asyncio.gather(*(one(n) for n in range(int(per_second * seconds)))))
+
+
+async def measure_crowd(*, members: int, rate: float, seconds: float) -> dict[str, float]:
+    """A crowd under Discord's own limits: what is asked is acknowledged at once, what is posted waits for its turn."""
+    async with lab_with_fake_worker(limits={}) as (lab, _):
+        names = await join(lab, members)
+        alone = await acks(lab, per_second=2, seconds=5)
+        before, busy = rss_mib(lab.host.pid), cpu_seconds(lab.host.pid)
+        loaded = await crowd_acks(lab, names, per_second=rate, seconds=seconds)
+        after, busy = rss_mib(lab.host.pid), cpu_seconds(lab.host.pid) - busy
+        refused, requests = await own_429(lab)
+    return {
+        "raw_ack_p50_ms": percentile(alone, 0.5), "ack_p50_ms": percentile(loaded, 0.5), "ack_p99_ms": percentile(loaded, 0.99),
+        "late_acks": sum(ms > 3000 for ms in loaded), "acks": len(loaded), "own_429_share": round(refused / max(1, requests), 4),
+        "cpu_ms_each": round(busy / len(loaded) * 1000, 2), "rss_before_mib": before, "rss_after_mib": after,
+    }  # fmt: skip
+
+
 async def _drained(lab: Lab) -> bool:
     async with lab.web.get(f"{lab.studio}/health") as answer:
         health = await answer.json()
@@ -111,8 +154,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--rate", type=float, default=50.0, help="commands a second under load")
+    parser.add_argument("--crowd", action="store_true", help="2,000 members, 200 commands a second, for a minute (--quick: ten seconds)")
     chosen = parser.parse_args()
-    figures = asyncio.run(measure(quick=chosen.quick, rate=chosen.rate))
+    if chosen.crowd:
+        figures = asyncio.run(measure_crowd(members=2000, rate=200.0, seconds=10 if chosen.quick else 60))
+    else:
+        figures = asyncio.run(measure(quick=chosen.quick, rate=chosen.rate))
     for name, figure in figures.items():
         print(f"{name:26} {figure}")
     print(json.dumps(figures))

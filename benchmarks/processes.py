@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import psutil
@@ -12,10 +13,19 @@ from rehearsal.config import RehearsalConfig
 from tests.acceptance.lab import Lab, Process, eventually, free_port, open_lab
 from tests.fake_worker import FakeWorker
 
+WIDE: dict[str, Any] = {"message_limit": 1000, "global_limit": 5000}
+"""Rate limits that are never met."""
+
 
 def rss_mib(pid: int) -> float:
     """Resident memory of a process, MiB."""
     return round(psutil.Process(pid).memory_info().rss / 2**20, 1)
+
+
+def cpu_seconds(pid: int) -> float:
+    """Processor time that a process has used, which other programs on the machine change less than the clock."""
+    times = psutil.Process(pid).cpu_times()
+    return times.user + times.system
 
 
 @asynccontextmanager
@@ -43,9 +53,14 @@ async def _answers(url: str) -> bool:
 
 
 @asynccontextmanager
-async def lab_with_fake_worker(*, step_seconds: float = 0.005, max_batch: int = 8) -> AsyncIterator[tuple[Lab, FakeWorker]]:
-    """Rehearsal and host as for the tests; the worker draws flat colours, so that only the house itself is measured."""
-    config = RehearsalConfig(seed="demo", message_limit=1000, global_limit=5000)
+async def lab_with_fake_worker(
+    *, step_seconds: float = 0.005, max_batch: int = 8, limits: dict[str, Any] = WIDE
+) -> AsyncIterator[tuple[Lab, FakeWorker]]:
+    """Rehearsal and host as for the tests; the worker draws flat colours, so that only the house itself is measured.
+
+    ``limits`` are the rehearsal's; none means Discord's own.
+    """
+    config = RehearsalConfig(seed="demo", **limits)
     with tempfile.TemporaryDirectory() as folder:
         async with FakeWorker(step_seconds=step_seconds, max_batch=max_batch).serve() as worker:
             async with open_lab(Path(folder), [worker.url], rehearsal=config) as lab:
