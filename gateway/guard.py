@@ -32,6 +32,8 @@ _HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
 }
+_SLOWEST = 50_000
+"""Bytes a second that a body has to come at, on average, once its first seconds are over."""
 _LINGER_SECONDS = 1.0
 _LINGER_BYTES = 4 * 1024 * 1024
 
@@ -93,20 +95,24 @@ class Guard:
 
 
 class _Limited:
-    """``receive`` that counts: chunked bodies have no length to judge beforehand."""
+    """``receive`` that counts, bytes and time: chunked bodies have no length to judge beforehand."""
 
     def __init__(self, receive: Receive, limit: int, patience: float) -> None:
         self._receive = receive
         self._limit = limit
         self._patience = patience
         self._seen = 0
+        self._begun: float | None = None
         self._whole = False
 
     async def __call__(self) -> Message:
         if self._whole:  # what follows the body is the disconnect, which may take as long as it likes
             return await self._receive()
+        now = asyncio.get_running_loop().time()
+        self._begun = now if self._begun is None else self._begun
         try:
-            async with asyncio.timeout(self._patience):
+            # Judged by the whole, not by the pause: a byte now and then would hold a place for hours.
+            async with asyncio.timeout_at(self._begun + self._patience + self._seen / _SLOWEST):
                 message = await self._receive()
         except TimeoutError:
             raise Refusal(408, "body_too_slow", headers={"Connection": "close"}) from None

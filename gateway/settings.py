@@ -24,7 +24,7 @@ class GatewaySettings:
     picture_max: int = 32 * 1024 * 1024
     """Bytes of a picture to start from."""
     body_seconds: float = 10.0
-    """How long a body may take to arrive."""
+    """How long a body may take to arrive, beside what its size needs at 50 kB/s."""
     streams_per_person: int = 16
     """Progress streams, of both kinds together."""
     heartbeat: float = 15.0

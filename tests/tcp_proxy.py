@@ -21,6 +21,7 @@ class BadLine:
         self.delay = 0.0
         """Seconds that each portion of bytes needs, one way: a round trip takes twice that."""
         self.bytes_per_second: float | None = None
+        """On the way there; what comes back is not held up."""
         self.open = asyncio.Event()
         self.open.set()
         """Cleared: a black hole. Bytes are taken and go nowhere, new connections too; nobody is told."""
@@ -60,17 +61,19 @@ class BadLine:
             far, onward = await asyncio.open_connection(*self._there)
             self._writers.add(onward)
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._pump(near, onward))
+                group.create_task(self._pump(near, onward, narrow=True))
                 group.create_task(self._pump(far, answer))
         except* (OSError, asyncio.CancelledError):
             pass  # an end that went away is what lines are for
         finally:
+            answer.close()
             self._tasks.discard(task)
 
-    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, narrow: bool = False) -> None:
         """In order, so that a delay holds up what follows, as a long way does not; for questions and answers it is the same."""
-        while data := await source.read(_CHUNK if self.bytes_per_second is None else 256):
-            await asyncio.sleep(self.delay + len(data) / (self.bytes_per_second or float("inf")))
+        while data := await source.read(256 if narrow and self.bytes_per_second else _CHUNK):
+            pace = self.bytes_per_second if narrow and self.bytes_per_second else float("inf")
+            await asyncio.sleep(self.delay + len(data) / pace)
             await self.open.wait()
             sink.write(data)
             await sink.drain()
