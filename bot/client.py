@@ -11,10 +11,12 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
+from bot.cogs.admin.audit import Audit
 from bot.cogs.admin.cog import AdminCog
+from bot.cogs.admin.part import AdminParts, Steering
+from bot.cogs.admin.reload import Files, ReadFlows, Reloader
 from bot.cogs.admin.scopes import CommandSync
-from bot.cogs.admin.slash import AdminSlash, Audit
-from bot.cogs.admin.views import on_admin_press
+from bot.cogs.admin.slash import AdminSlash
 from bot.cogs.archive.cog import ArchiveCog
 from bot.cogs.gallery.cog import GalleryCog
 from bot.cogs.gallery.store import Gallery
@@ -114,6 +116,9 @@ class DoorParts:
     members: Members
     gallery: Gallery
     conduct: Conduct
+    operator: Steering
+    reload_flows: ReadFlows | None = None
+    """Reads the flows again; None where this host has none of its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,6 +128,8 @@ class DoorOptions:
     guild_id: int
     owner_ids: Collection[int] = ()
     staff_role_ids: Collection[int] = ()
+    admin_role_ids: Collection[int] = ()
+    """Roles of the guild that may use the admin commands beside those with Manage Server."""
     message_content: bool = False
     """Whether the privileged intent is switched on in the portal: then ``!sync`` works without mentioning the bot."""
     commands_file: Path | None = None
@@ -416,7 +423,8 @@ class DarkroomBot(commands.Bot):
             intake=self.intake,
             verbs=verbs,
             budget=self.budget,
-            find_channel=lambda: self._text_channel(options.gallery_channel_id, "gallery"),
+            find_channel=lambda: self._gallery_channel(options.gallery_channel_id),
+            is_adult=self.gates.is_adult,
         )
         verbs.add_gallery(gallery.ask, gallery)
         safety = SafetyCog(
@@ -425,25 +433,42 @@ class DarkroomBot(commands.Bot):
             moderators=lambda: self._text_channel(options.moderation_channel_id),
             may_judge=self.may_administer,
         )
-        audit = Audit(conduct=parts.conduct, channel=lambda: self._text_channel(options.audit_channel_id))
-        slash = AdminSlash(
-            desk=self.desk, store=parts.store, scopes=self.scopes, permits=self, conduct=parts.conduct, audit=audit, gates=self.gates
-        )
-        for cog in (gallery, safety, slash, AdminCog(desk=self.desk, scopes=self.scopes, permits=self)):
+        admin = self._admin_parts()
+        slash = AdminSlash(admin, self._reloader())
+        for cog in (gallery, safety, slash, AdminCog(admin)):
             await self.add_cog(cog)
         self.switchboard.connect("pub", gallery.on_press)
         self.switchboard.connect("appeal", safety.on_press)
-        self.switchboard.connect("admin", on_admin_press)
+        self.switchboard.connect("admin", slash.on_press)
 
-    def _text_channel(self, channel_id: int | None, name: str | None = None) -> discord.TextChannel | None:
-        """A channel of the guild by its id, or by its name where no id was given."""
+    def _admin_parts(self) -> AdminParts:
+        parts, options = self.parts, self.options
+        audit = Audit(conduct=parts.conduct, channel=lambda: self._text_channel(options.audit_channel_id))
+        return AdminParts(
+            desk=self.desk, store=parts.store, fleet=parts.fleet, operator=parts.operator, conduct=parts.conduct,
+            gates=self.gates, scopes=self.scopes, permits=self, audit=audit,
+        )  # fmt: skip
+
+    def _reloader(self) -> Reloader:
+        options = self.options
+        files = Files(rules=options.rules, quotas=options.quotas, personas=options.personas, waiting_limit=options.waiting_limit)
+        return Reloader(files=files, gates=self.gates, speaker=self.speaker, flows=self.parts.reload_flows)
+
+    def _text_channel(self, channel_id: int | None) -> discord.TextChannel | None:
+        """A channel of the guild by its id."""
+        guild = self.get_guild(self.allowed_guild_id)
+        channel = guild.get_channel(channel_id) if guild is not None and channel_id is not None else None
+        return channel if isinstance(channel, discord.TextChannel) else None
+
+    def _gallery_channel(self, channel_id: int | None) -> discord.TextChannel | discord.ForumChannel | None:
+        """A text channel or a forum, by its id, or by the name ``gallery`` where no id was given."""
         guild = self.get_guild(self.allowed_guild_id)
         if guild is None:
             return None
-        if channel_id is not None:
-            channel = guild.get_channel(channel_id)
-            return channel if isinstance(channel, discord.TextChannel) else None
-        return discord.utils.get(guild.text_channels, name=name) if name else None
+        if channel_id is None:
+            return discord.utils.get([*guild.text_channels, *guild.forums], name="gallery")
+        channel = guild.get_channel(channel_id)
+        return channel if isinstance(channel, discord.TextChannel | discord.ForumChannel) else None
 
     async def _sync_commands(self) -> None:
         try:
@@ -463,10 +488,12 @@ class DarkroomBot(commands.Bot):
         )
 
     def may_administer(self, person: discord.User | discord.Member) -> bool:
-        """Manage Server, or a configured owner."""
+        """Manage Server or a configured role in the one guild that is served, or a configured owner."""
         if person.id in (self.owner_ids or ()):
             return True
-        return isinstance(person, discord.Member) and person.guild_permissions.manage_guild
+        if not isinstance(person, discord.Member) or person.guild.id != self.allowed_guild_id:
+            return False
+        return person.guild_permissions.manage_guild or any(role.id in self.options.admin_role_ids for role in person.roles)
 
     def dispatch(self, event_name: str, /, *args: Any, **kwargs: Any) -> None:
         """A handler that outlives the client has nobody to tell: the library would fail over its own missing loop."""

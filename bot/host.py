@@ -18,10 +18,11 @@ from bot.board import BoardMaker
 from bot.client import DiscordDoorError, DoorOptions, DoorParts, keep_serving
 from bot.clock import SystemClock, draw_seed, new_job_id
 from bot.discord_address import DiscordAddressError, apply_discord_address
+from bot.flow_reload import FlowReload
 from bot.hinting import share_hints
 from bot.janitor import Janitor
 from bot.learning import remember_for_ever
-from bot.operate import commands
+from bot.operate import Operator, commands
 from bot.operator_door import Command, listen
 from bot.poster import SEND_TIMEOUT
 from bot.presence import StorageInUse, hold_gateway, host_identity, keep_alive
@@ -60,6 +61,7 @@ from jobs.intake import Intake
 from jobs.ports import Worker
 from jobs.words import explain
 from workers.drivers.comfy.fleet import AddressError, check_address, keys_of, open_comfy
+from workers.drivers.comfy.worker import ComfyWorker
 from workers.drivers.engine import EngineWorker
 from workers.inspection import PictureInspector
 from workers.pool import Pool
@@ -84,6 +86,8 @@ class Lab:
     pool: Pool
     leases: HostLeases
     estimator: Estimator
+    operator: Operator
+    reload_flows: FlowReload
 
 
 @asynccontextmanager
@@ -99,10 +103,12 @@ async def open_lab(settings: Settings) -> AsyncIterator[Lab]:
         with host_identity(settings.storage) as owner:
             keys = _comfy_keys(settings)
             async with open_comfy(settings.comfy_urls, flows=catalog.comfy, read_picture=pictures.read, keys=keys) as comfy:
-                yield _lab(settings, database, [*_workers(settings, session, pictures), *comfy], catalog, owner)
+                yield _lab(settings, database, _workers(settings, session, pictures), comfy, catalog, owner)
 
 
-def _lab(settings: Settings, database: Database, workers: Sequence[Worker], catalog: Catalog, owner: str) -> Lab:
+def _lab(
+    settings: Settings, database: Database, own: Sequence[Worker], comfy: Sequence[ComfyWorker], catalog: Catalog, owner: str
+) -> Lab:
     clock, feed, estimator = SystemClock(), Feed(), Estimator()
     store, pictures = SqlJobStore(database, owner=owner), _pictures(settings)
     policy = Policy(lease=settings.lease_seconds, renew_every=settings.lease_seconds / 3, expire_every=settings.lease_seconds / 6)
@@ -117,7 +123,7 @@ def _lab(settings: Settings, database: Database, workers: Sequence[Worker], cata
         elsewhere=lambda model, worker: pool.has_other(model, worker),
     )
     pool = Pool(
-        workers=workers,
+        workers=[*own, *comfy],
         dispatcher=Dispatcher(store=store, carrier=carrier, sink=feed, clock=clock, policy=policy, estimator=estimator),
         feed=feed,
         clock=clock,
@@ -146,6 +152,8 @@ def _lab(settings: Settings, database: Database, workers: Sequence[Worker], cata
         pool=pool,
         leases=HostLeases(database, owner=owner),
         estimator=estimator,
+        operator=Operator(Operating(database), feed),
+        reload_flows=FlowReload(folder=settings.flows, pool=pool, comfy=comfy),
     )
 
 
@@ -229,7 +237,7 @@ def _loops(lab: Lab, settings: Settings) -> list[tuple[str, Coroutine[Any, Any, 
 def commands_of(lab: Lab) -> dict[str, Command]:
     """What the operator's door can do on this host."""
     maker = BoardMaker(database=lab.database, store=lab.store, desk=lab.desk, pool=lab.pool, feed=lab.feed)
-    return commands(maker, Operating(lab.database), lab.pictures)
+    return commands(maker, Operating(lab.database), lab.operator, lab.pictures)
 
 
 async def _serve_web(lab: Lab, settings: Settings, keys: tuple[ApiKey, ...], stop: asyncio.Event) -> None:
@@ -279,11 +287,14 @@ async def _serve_discord(lab: Lab, settings: Settings, token: str, stop: asyncio
             members=SqlMemberStore(lab.database),
             gallery=SqlGalleryStore(lab.database),
             conduct=SqlConductStore(lab.database),
+            operator=lab.operator,
+            reload_flows=lab.reload_flows,
         ),
         DoorOptions(
             guild_id=settings.allowed_guild_id,
             owner_ids=settings.owner_ids,
             staff_role_ids=settings.staff_role_ids,
+            admin_role_ids=settings.admin_role_ids,
             message_content=settings.message_content_intent,
             commands_file=settings.storage / "commands.sha256",
             members_intent=settings.members_intent,

@@ -1,4 +1,4 @@
-"""``darkroom queue``, ``pause``, ``resume``, ``drain``, ``requeue``, ``purge``: what is typed, and what is said of it."""
+"""``darkroom queue``, ``pause``, ``drain``, ``requeue``, ``move``, ``refund`` and their like: what is typed, and what is said of it."""
 
 import argparse
 import json
@@ -26,6 +26,11 @@ def add_commands(add: Add, settings: Callable[[], Settings]) -> None:
     for verb, description, said in _REST:
         add(verb, partial(_worker, settings, verb, said), description).add_argument("worker", help="its name in `darkroom queue`")
     add("requeue", partial(_requeue, settings), "ask again for a job that has ended").add_argument("job", help="its id")
+    move = add("move", partial(_move, settings), "let a waiting job wait in another lane, or for one worker")
+    move.add_argument("job", help="its id")
+    move.add_argument("--lane", choices=("quick", "normal", "bulk"), help="sooner or later; nobody's turn is taken")
+    move.add_argument("--worker", help="the only worker that may take it; * for any")
+    add("refund", partial(_refund, settings), "give back what an ended job cost its person").add_argument("job", help="its id")
     purge = add("purge", partial(_purge, settings), "remove everything of a person: jobs, pictures, history, accounts")
     purge.add_argument("user", help="discord:NUMBER or web:NAME")
     purge.add_argument("--yes", action="store_true", help="do not ask")
@@ -66,6 +71,20 @@ def _worker(settings: Callable[[], Settings], verb: str, said: str, options: arg
 def _requeue(settings: Callable[[], Settings], options: argparse.Namespace) -> int:
     told = _operate(settings, do="requeue", job=options.job)
     print(f"It waits again, as its generation {told['generation']}.")
+    return 0
+
+
+def _move(settings: Callable[[], Settings], options: argparse.Namespace) -> int:
+    if options.lane is None and options.worker is None:
+        sys.exit("darkroom: say --lane, --worker or both.")
+    _operate(settings, do="move", job=options.job, lane=options.lane, worker="" if options.worker == "*" else options.worker)
+    print("Moved.")
+    return 0
+
+
+def _refund(settings: Callable[[], Settings], options: argparse.Namespace) -> int:
+    told = _operate(settings, do="refund", job=options.job)
+    print(f"{told['person']} has {told['gpu_seconds']:.1f} s of GPU time back, and {told['service']:.1f} s of their account.")
     return 0
 
 

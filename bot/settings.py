@@ -26,6 +26,7 @@ class Settings:
     discord_api_url: str | None = None
     owner_ids: frozenset[int] = frozenset()
     staff_role_ids: frozenset[int] = frozenset()
+    admin_role_ids: frozenset[int] = frozenset()
     message_content_intent: bool = False
     members_intent: bool = False
     gallery_channel_id: int | None = None
@@ -70,6 +71,7 @@ def read_settings(values: Mapping[str, str | None]) -> Settings:
         discord_api_url=reader.text("DISCORD_API_URL"),
         owner_ids=reader.read("OWNER_IDS", _snowflakes, frozenset()),
         staff_role_ids=reader.read("STAFF_ROLE_IDS", _snowflakes, frozenset()),
+        admin_role_ids=reader.read("ADMIN_ROLE_IDS", _snowflakes, frozenset()),
         message_content_intent=reader.read("MESSAGE_CONTENT_INTENT", _yes_or_no, default=False),
         members_intent=reader.read("MEMBERS_INTENT", _yes_or_no, default=False),
         gallery_channel_id=reader.read("GALLERY_CHANNEL_ID", _snowflake, None),

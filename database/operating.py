@@ -12,7 +12,7 @@ from database.corrections import Refund, move, refund
 from database.engine import Database
 from database.history import Move, record
 from database.moments import moment_from_now, now
-from database.rows import job_of, storable
+from database.rows import job_of, jobs_of, storable
 from database.tables import ENDED, input_picture, job, job_event, metadata, result, worker
 from jobs.errors import JobNotFound
 from jobs.job import Job, JobId, JobState, UserId
@@ -51,6 +51,13 @@ class Operating:
         """The state of every worker ever heard of."""
         rows = await self._database.read(lambda tx: tx.execute(select(worker.c.name, worker.c.state).order_by(worker.c.name)))
         return {row.name: row.state for row in rows}
+
+    async def jobs(self, *, ended: bool, limit: int) -> list[Job]:
+        """The newest jobs of everybody, those that have ended or those that have not; without their pictures."""
+        which = job.c.state.in_(ENDED) if ended else job.c.state.not_in(ENDED)
+        query = select(job).where(which).order_by(job.c.seq.desc()).limit(limit)
+        rows = await self._database.read(lambda tx: tx.execute(query))
+        return jobs_of(rows.mappings().all())
 
     async def requeue(self, job_id: JobId, *, actor: str = "operator", live_seconds: float = 24 * 3600) -> Job:
         """T16. An ended job waits again, as a new generation: its deliveries get new names, so they are posted anew.

@@ -113,6 +113,13 @@ class Pool:
         """Every model known, by name."""
         return self._offers
 
+    def ship(self, shipped: Mapping[str, ModelOffer], default_model: str) -> None:
+        """The operator's flows were read anew: these models are known without a worker's word. What a worker offers itself stands."""
+        offered = {offer.name for report in self.online() for offer in report.models}
+        self._offers.update({name: offer for name, offer in shipped.items() if name not in offered})
+        self._default_model = default_model
+        self.look_again()
+
     def loras(self) -> Mapping[str, LoraOffer]:
         """Every LoRA of those that answer, by name."""
         return {lora.name: lora for report in self.online() for lora in report.loras}

@@ -209,8 +209,9 @@ async def test_an_admin_bans_cancels_announces_and_all_of_it_is_logged(ruled: Sc
     await ruled.imagine("ada")
     await ruled.card_of("ada", "Step")
     member = ruled.users["ada"]
-    assert "would cancel 1 request" in (await ask(ruled, "mara", "admin cancel", member=member))["content"]
-    assert "cancelled" in (await ask(ruled, "mara", "admin ban", member=member, reason="spam", hours=1.0))["content"]
+    assert "would cancel 1 request" in texts(await ask(ruled, "mara", "admin cancel", member=member))
+    assert "Repeat with sure" in (await ask(ruled, "mara", "admin ban", member=member, reason="spam", hours=1.0))["content"]
+    assert "cancelled" in (await ask(ruled, "mara", "admin ban", member=member, reason="spam", hours=1.0, sure=True))["content"]
     assert "spam" in await ruled.said("ada", "again")
     await ask(ruled, "mara", "admin unban", member=member)
     assert "studio" in await ruled.said("ada", "again")

@@ -48,6 +48,7 @@ class Lab:
     pictures: FilePictureStore
     feed: Feed
     pool: Pool
+    database: Database
 
     async def ask(self, person: str, prompt: str = "a red star", **wish) -> Job:
         key = f"{person}:{prompt}:{new_job_id()}"
@@ -93,7 +94,7 @@ async def open_lab(
         )  # fmt: skip
         running = asyncio.create_task(pool.run())
         try:
-            yield Lab(desk=desk, store=store, outbox=SqlOutbox(database), pictures=pictures, feed=feed, pool=pool)
+            yield Lab(desk=desk, store=store, outbox=SqlOutbox(database), pictures=pictures, feed=feed, pool=pool, database=database)
         finally:
             if not running.done():
                 running.cancel()

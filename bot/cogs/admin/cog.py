@@ -5,14 +5,13 @@ Without the message-content intent only the mention reaches the bot with its tex
 
 import asyncio
 import logging
-from typing import Protocol
 
 import discord
 from discord.ext import commands
 
+from bot.cogs.admin.part import AdminParts
 from bot.cogs.admin.views import cleared, question
 from bot.cogs.interactions import is_expected, sentence_of
-from jobs.desk import Desk
 from jobs.words import say
 
 _log = logging.getLogger(__name__)
@@ -23,14 +22,6 @@ SYNC_TIMEOUT = 60.0
 Context = commands.Context[commands.Bot]
 
 
-class CommandScopes(Protocol):
-    """Where slash commands can be put (:class:`bot.cogs.admin.scopes.CommandSync`)."""
-
-    async def put(self, scope: str) -> int:
-        """Put them there and nowhere else; how many there are. Scopes: guild, global, clear."""
-        ...
-
-
 class NotForThem(commands.CheckFailure):
     """Refused; ``key`` is the sentence, None where an answer could start a loop between bots."""
 
@@ -39,23 +30,14 @@ class NotForThem(commands.CheckFailure):
         super().__init__(key or "a bot")
 
 
-class Permits(Protocol):
-    """What the cog needs of the client."""
-
-    allowed_guild_id: int
-
-    def may_administer(self, person: discord.User | discord.Member) -> bool:
-        """Whether this person may use the admin commands."""
-        ...
-
-
 class AdminCog(commands.Cog):
     """Commands for members with Manage Server, and for the configured owners."""
 
-    def __init__(self, *, desk: Desk, scopes: CommandScopes, permits: Permits) -> None:
-        self._desk = desk
-        self._scopes = scopes
-        self._permits = permits
+    def __init__(self, parts: AdminParts) -> None:
+        self._desk = parts.desk
+        self._scopes = parts.scopes
+        self._permits = parts.permits
+        self._audit = parts.audit
 
     async def cog_check(self, ctx: Context) -> bool:  # pyright: ignore[reportIncompatibleMethodOverride]  the library awaits either
         """Refuse bots, webhooks, DMs, other servers, and people without the right."""
@@ -78,6 +60,7 @@ class AdminCog(commands.Cog):
             return
         async with asyncio.timeout(SYNC_TIMEOUT):
             count = await self._scopes.put(scope)
+        await self._audit.note(ctx.author, "sync", scope)
         key = {"guild": "admin.synced_guild", "global": "admin.synced_global", "clear": "admin.cleared_commands"}[scope]
         await _reply(ctx, say(key, locale, n=count))
 
@@ -86,7 +69,9 @@ class AdminCog(commands.Cog):
         """Cancel everything that waits: after a press of the button, or at once with ``yes``."""
         locale = _locale(ctx)
         if sure.lower() in ("yes", "si", "sí"):
-            await _reply(ctx, cleared(await self._desk.clear_waiting(), locale))
+            count = await self._desk.clear_waiting()
+            await self._audit.note(ctx.author, "clear", "", count=count)
+            await _reply(ctx, cleared(count, locale))
             return
         waiting = (await self._desk.snapshot()).waiting
         if waiting:

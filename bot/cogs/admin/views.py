@@ -1,37 +1,9 @@
-"""The button that confirms `clearall`."""
-
-from typing import Protocol, cast
+"""The question under `!clearall`, which stands in public: its button is the asker's alone."""
 
 import discord
 
-from bot.cogs.interactions import answer_in_time
 from bot.cogs.parts import BAD, Address, button
-from bot.cogs.switchboard import Press
-from jobs.desk import Desk
 from jobs.words import say
-
-
-class AdminDoor(Protocol):
-    """What the button needs of the client."""
-
-    desk: Desk
-
-    def may_administer(self, person: discord.User | discord.Member) -> bool:
-        """Whether this person may use the admin commands."""
-        ...
-
-
-async def on_admin_press(press: Press) -> None:
-    """Judge the presser anew: roles may have changed since the question."""
-    await answer_in_time(press.interaction, _clear(cast("AdminDoor", press.interaction.client), press))
-
-
-async def _clear(door: AdminDoor, press: Press) -> str:
-    if str(press.interaction.user.id) != press.address.subject:
-        return say("limit.not_yours", press.locale)
-    if not door.may_administer(press.interaction.user):
-        return say("limit.not_allowed", press.locale)
-    return cleared(await door.desk.clear_waiting(), press.locale)
 
 
 def cleared(count: int, locale: str | None) -> str:

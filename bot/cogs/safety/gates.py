@@ -127,6 +127,11 @@ class Gates:
         self._usual_model = usual_model
         self._clean: dict[UserId, float] = {}
 
+    def use(self, *, rules: Sequence[Rule] | None = None, quotas: Quotas | None = None) -> None:
+        """These hold from now on."""
+        self._rules = self._rules if rules is None else tuple(rules)
+        self._quotas = self._quotas if quotas is None else quotas
+
     def look_again(self, user_id: UserId) -> None:
         """Something was decided about this person: the next request asks the ledger."""
         self._clean.pop(user_id, None)

@@ -22,10 +22,11 @@ from jobs.request import Request
 from jobs.words import say
 
 
-def named(*names: str) -> Any:
-    """Both languages for a command's options."""
-    texts = {name: localised(f"command.{name}") for name in names}
-    about = {name: localised(f"command.{name}_about") for name in names}
+def named(*names: str, **keys: str) -> Any:
+    """All languages for a command's options; ``keys``: options whose texts have another name in the catalogue."""
+    known = {**{name: name for name in names}, **keys}
+    texts = {name: localised(f"command.{key}") for name, key in known.items()}
+    about = {name: localised(f"command.{key}_about") for name, key in known.items()}
 
     def decorate(command: Any) -> Any:
         return app_commands.rename(**texts)(app_commands.describe(**about)(command))

@@ -29,6 +29,10 @@ class Speaker:
         """Every voice there is, the house's own aside."""
         return self._personas
 
+    def use(self, personas: Mapping[str, Persona]) -> None:
+        """These are the voices from now on."""
+        self._personas = personas
+
     async def line(self, job: Job, occasion: Occasion) -> str | None:
         """What the persona says; None where the house's own sentence is to be said."""
         ending = "failed" if occasion == "failed" else "done"

@@ -86,6 +86,11 @@ class ComfyWorker:
         """Stable over restarts of the host."""
         return self._name
 
+    def use(self, flows: Sequence[ComfyFlow]) -> None:
+        """Make things by these flows from the next look on. What is under way ends by the former ones."""
+        self._flows = tuple(flows)
+        self._bench.stale = True
+
     async def report(self) -> WorkerReport:
         """Its health at every call, what it can make now and then. Raises WorkerUnreachable."""
         bench = self._bench
