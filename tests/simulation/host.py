@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
@@ -153,6 +153,7 @@ class SimHost:
         courier = DiscordCourier(
             client=cast(discord.Client, SimClient(world.chat)), store=store, outbox=outbox, pictures=pictures,
             memory=CardMemory(desk=self.desk, store=store, feed=feed, clock=clock), budget=Budget(clock), on_channel_gone=_nothing,
+            since=datetime.min.replace(tzinfo=UTC),  # no ledger is restored here; and looking always would hide what the nonce is for
         )  # fmt: skip
         self.poster = Poster(outbox=outbox, courier=courier, feed=feed, clock=clock, poll=POLL)
         self.stop = asyncio.Event()

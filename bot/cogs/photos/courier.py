@@ -10,7 +10,7 @@ import asyncio
 import io
 import logging
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import discord
@@ -65,6 +65,7 @@ class DiscordCourier:
         memory: CardMemory,
         budget: Budget,
         on_channel_gone: Callable[[Place], Awaitable[None]],
+        since: datetime | None = None,
     ) -> None:
         self._client = client
         self._store = store
@@ -73,6 +74,8 @@ class DiscordCourier:
         self._memory = memory
         self._budget = budget
         self._on_channel_gone = on_channel_gone
+        self._since = since or discord.utils.utcnow()
+        """What was asked before may have been posted by a ledger that an older copy has replaced since."""
 
     async def deliver(self, delivery: Delivery) -> Outcome:
         """See the port."""
@@ -103,17 +106,26 @@ class DiscordCourier:
         card_id = None
         if delivery.kind is not DeliveryKind.CARD:
             card_id = _snowflake(await self._outbox.message_of(delivery.job_id, delivery.generation, DeliveryKind.CARD))
-        if delivery.first_try_at is not None:
-            found = await self._find(delivery, card_id)
-            if found is not None:
-                _log.info("delivery %s was posted before; its answer was lost", delivery.id)
-                return Posted(message_id=str(found))
+        found = await self._posted_before(delivery, job, card_id)
+        if found is not None:
+            _log.info("delivery %s was posted before; its answer was lost, or the ledger is an older copy", delivery.id)
+            return Posted(message_id=str(found))
         return await self._post(delivery, job, card_id)
 
-    async def _find(self, delivery: Delivery, card_id: int | None) -> int | None:
-        """Our own message with this delivery's mark, in the channel since its card, or since the first try."""
-        assert delivery.first_try_at is not None
-        after = discord.Object(card_id) if card_id else delivery.first_try_at - CLOCK_DOUBT
+    async def _posted_before(self, delivery: Delivery, job: Job, card_id: int | None) -> int | None:
+        """The message that is this delivery, looked for wherever there may be one."""
+        if delivery.first_try_at is not None:
+            return await self._find(delivery, card_id, since=delivery.first_try_at)
+        if job.created_at >= self._since:
+            return None
+        try:
+            return await self._find(delivery, card_id, since=job.created_at)
+        except discord.Forbidden:  # without the right to read history the nonce has to do
+            return None
+
+    async def _find(self, delivery: Delivery, card_id: int | None, *, since: datetime) -> int | None:
+        """Our own message with this delivery's mark, in the channel since its card, or since then."""
+        after = discord.Object(card_id) if card_id else since - CLOCK_DOUBT
         me = self._client.user.id if self._client.user else 0
         await self._budget.spend()
         async for message in self._channel(delivery.place).history(limit=READ_BACK_MAX, after=after, oldest_first=True):
