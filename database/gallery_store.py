@@ -1,10 +1,10 @@
 """What was published, and who liked it: :class:`bot.cogs.gallery.store.Gallery` on SQLite or PostgreSQL."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from sqlalchemy import RowMapping, Select, delete, func, select, update
+from sqlalchemy import RowMapping, Select, Update, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from database.engine import Database
@@ -26,13 +26,22 @@ class SqlGalleryStore:
         """
         return await self._database.write(partial(_begin, values=values))
 
-    async def posted(self, seq: int, message_id: str) -> None:
-        """It hangs there now."""
-        await self._set(seq, state="posted", message_id=message_id)
+    async def posted(self, seq: int, message_id: str) -> bool:
+        """It hangs there now. False when it is not to hang any more: it was taken back meanwhile."""
+        return await self._move(seq, ("posting", "posted"), state="posted", message_id=message_id)
+
+    async def taking(self, seq: int) -> None:
+        """It is about to be taken from the wall."""
+        await self._move(seq, ("posting", "posted"), state="taking")
 
     async def undone(self, seq: int) -> None:
         """It was taken back."""
-        await self._set(seq, state="undone")
+        await self._move(seq, ("posting", "posted", "taking"), state="undone")
+
+    async def unfinished(self) -> list[Mapping[str, Any]]:
+        """What a process left between two steps: about to be hung, or to be taken down."""
+        query = select(publication).where(publication.c.state.in_(("posting", "taking"))).order_by(publication.c.seq)
+        return [{**row} for row in await self._database.read(partial(_rows, query=query))]
 
     async def get(self, seq: int) -> Mapping[str, Any] | None:
         """One publication with its votes, or None."""
@@ -49,8 +58,9 @@ class SqlGalleryStore:
         """Give or take back one's vote: (votes now, whether one's own is among them)."""
         return await self._database.write(partial(_vote, seq=seq, user_id=user_id))
 
-    async def _set(self, seq: int, **values: Any) -> None:
-        await self._database.write(lambda tx: tx.execute(update(publication).where(publication.c.seq == seq).values(**values)))
+    async def _move(self, seq: int, before: Sequence[str], **values: Any) -> bool:
+        where = (publication.c.seq == seq, publication.c.state.in_(before))
+        return await self._database.write(partial(_update, query=update(publication).where(*where).values(**values)))
 
 
 async def _row(tx: AsyncConnection, *, query: Select) -> RowMapping | None:
@@ -61,6 +71,10 @@ async def _rows(tx: AsyncConnection, *, query: Select) -> list[RowMapping]:
     return list((await tx.execute(query)).mappings().all())
 
 
+async def _update(tx: AsyncConnection, *, query: Update) -> bool:
+    return (await tx.execute(query)).rowcount > 0
+
+
 async def _begin(tx: AsyncConnection, *, values: Mapping[str, Any]) -> tuple[int, str]:
     same = (publication.c.job_id == values["job_id"], publication.c.index == values["index"])
     insert = upsert(tx, publication).values({**values, "state": "posting", "made_at": now()}).on_conflict_do_nothing()
@@ -68,8 +82,9 @@ async def _begin(tx: AsyncConnection, *, values: Mapping[str, Any]) -> tuple[int
     if made is not None:
         return made, ""
     row = (await tx.execute(select(publication.c.seq, publication.c.state).where(*same).with_for_update())).one()
-    if row.state != "posted":
-        await tx.execute(update(publication).where(publication.c.seq == row.seq).values({**values, "state": "posting"}))
+    if row.state in ("posting", "undone"):
+        changed = {**values, "state": "posting", "made_at": now()}
+        await tx.execute(update(publication).where(publication.c.seq == row.seq).values(changed))
     return row.seq, row.state
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from rehearsal import model, permissions
@@ -75,7 +76,9 @@ def parent(twin: Twin, guild: Guild, form: Form, value: Any, *, channel_id: int 
     return parent_id
 
 
-def create(twin: Twin, guild: Guild, payload: Json, *, by_bot: bool) -> Channel:
+def create(
+    twin: Twin, guild: Guild, payload: Json, *, by_bot: bool, tags: Sequence[str] = (), requires_tag: bool = False
+) -> Channel:
     """Make a channel and announce it. Raises 30013, 30060, 50013, 50035."""
     form = Form()
     name = form.text(("name",), payload.get("name"), low=1, high=100, required=True) or ""
@@ -95,7 +98,8 @@ def create(twin: Twin, guild: Guild, payload: Json, *, by_bot: bool) -> Channel:
     channel = Channel(
         id=twin.ids.next(), type=kind, guild_id=guild.id, name=_kept_name(kind, name), topic=topic, parent_id=parent_id,
         position=max((c.position for c in existing), default=-1) + 1, nsfw=payload.get("nsfw") is True,
-        overwrites=given, rate_limit_per_user=slow or 0,
+        overwrites=given, rate_limit_per_user=slow or 0, tags={twin.ids.next(): name for name in tags},
+        requires_tag=requires_tag,
     )  # fmt: skip
     twin.world.channels[channel.id] = channel
     twin.announce.channel_created(channel)

@@ -116,7 +116,8 @@ def _channel_fields(ask: Ask) -> Json:
 
 async def make_channel(ask: Ask) -> Json:
     """POST /control/channels."""
-    made = channels.create(ask.twin, ask.guild(), _channel_fields(ask), by_bot=False)
+    tags, needed = [str(name) for name in ask.items("tags")], ask.get("requires_tag", False) is True
+    made = channels.create(ask.twin, ask.guild(), _channel_fields(ask), by_bot=False, tags=tags, requires_tag=needed)
     return ask.twin.view.channel(made, None)
 
 

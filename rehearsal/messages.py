@@ -231,7 +231,7 @@ def mention(message: Message, allowed: Json | None, *, everyone: bool, replied: 
 def post(twin: Twin, draft: Draft, channel: Channel, author: User, **details: Any) -> Message:
     """Make and announce a message. `details` are further fields of `Message`."""
     message = Message(
-        id=twin.ids.next(), channel_id=channel.id, guild_id=channel.guild_id, author=author,
+        id=details.pop("id", None) or twin.ids.next(), channel_id=channel.id, guild_id=channel.guild_id, author=author,
         created_at=twin.clock.now(), content=draft.content, embeds=draft.embeds, components=draft.components,
         attachments=draft.attachments, flags=draft.flags, nonce=draft.nonce, tts=draft.tts, **details,
     )  # fmt: skip

@@ -138,6 +138,11 @@ class Channel:
     message_count: int = 0
     bitrate: int = 64000
     user_limit: int = 0
+    tags: dict[int, str] = field(default_factory=dict)
+    """Of a forum: what its posts can be tagged with."""
+    requires_tag: bool = False
+    applied_tags: list[int] = field(default_factory=list)
+    """Of a forum's post."""
 
     @property
     def is_thread(self) -> bool:

@@ -16,6 +16,10 @@ CHILD_KEYS = ("components", "items")
 MEDIA_KEYS = ("media", "file")
 
 
+REQUIRE_TAG = 1 << 4
+"""Flag of a forum whose posts need a tag."""
+
+
 class Renderer:
     """Turns the world's things into payloads."""
 
@@ -113,6 +117,10 @@ class Renderer:
                 {"id": str(o.id), "type": o.type, "allow": str(o.allow), "deny": str(o.deny)} for o in channel.overwrites
             ],
         }
+        if channel.type == model.FORUM:
+            nothing = {"moderated": False, "emoji_id": None, "emoji_name": None}
+            body["available_tags"] = [{"id": str(i), "name": name} | nothing for i, name in channel.tags.items()]
+            body |= {"flags": REQUIRE_TAG if channel.requires_tag else 0, "default_forum_layout": 0, "default_reaction_emoji": None}
         if channel.type in (model.VOICE, model.STAGE):
             body |= {"bitrate": channel.bitrate, "user_limit": channel.user_limit, "rtc_region": None}
         return body
@@ -133,7 +141,7 @@ class Renderer:
             "total_message_sent": channel.message_count,
             "member_count": len(channel.members),
             "thread_metadata": metadata,
-        }
+        } | ({"applied_tags": [str(i) for i in channel.applied_tags]} if channel.applied_tags else {})
 
     def thread_member(self, channel: Channel, user_id: int) -> Json:
         """A thread member object."""

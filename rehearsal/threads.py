@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from rehearsal import model, permissions
+from rehearsal import messages, model, permissions
 from rehearsal.api import Answer, Call, Routes
-from rehearsal.errors import DiscordError, Form
+from rehearsal.errors import DiscordError, Form, is_id
+from rehearsal.messages import Body
 from rehearsal.model import Channel, Message
 
 if TYPE_CHECKING:
@@ -17,7 +19,9 @@ MOST_MEMBERS = 1000
 MOST_ACTIVE = 1000
 
 
-def make(twin: Twin, parent: Channel, user_id: int, payload: dict[str, Any], message: Message | None = None) -> Channel:
+def make(
+    twin: Twin, parent: Channel, user_id: int, payload: dict[str, Any], message: Message | None = None, *, tags: Sequence[int] = ()
+) -> Channel:
     """Make a thread and announce it. Raises 160006, 50035."""
     form = Form()
     name = form.text(("name",), payload.get("name"), low=1, high=100, required=True) or ""
@@ -35,6 +39,7 @@ def make(twin: Twin, parent: Channel, user_id: int, payload: dict[str, Any], mes
         parent_id=parent.id, owner_id=user_id, members={user_id: now}, archive_timestamp=now,
         auto_archive_duration=payload.get("auto_archive_duration") or 4320,
         rate_limit_per_user=payload.get("rate_limit_per_user") or 0, invitable=payload.get("invitable") is not False,
+        applied_tags=list(tags),
     )  # fmt: skip
     twin.world.channels[thread.id] = thread
     if message is not None:
@@ -78,12 +83,32 @@ async def start(call: Call) -> Answer:
     """POST /channels/{c}/threads."""
     world = call.twin.world
     parent = world.channel(call.id("channel_id", 10003))
+    if parent.type == model.FORUM:
+        return _post(call, parent)
     private = call.form().get("type", model.PRIVATE_THREAD) == model.PRIVATE_THREAD
     world.require(parent, permissions.PRIVATE_THREADS if private else permissions.PUBLIC_THREADS)
     if parent.type not in (model.TEXT, model.NEWS):
         raise DiscordError(50024)
     thread = make(call.twin, parent, world.bot.id, call.form())
     return Answer(call.twin.render.thread_with_member(thread), 201)
+
+
+def _post(call: Call, forum: Channel) -> Answer:
+    """A thread of a forum and its first message, whose id is the thread's. There is no nonce here."""
+    twin, payload = call.twin, call.form()
+    mine = twin.world.require(forum, permissions.SEND)
+    if call.files and not mine & permissions.ATTACH:
+        raise DiscordError(50013)
+    given = payload.get("message")
+    draft = messages.read(twin, Body(payload=given if isinstance(given, dict) else {}, channel=forum, files=call.files))
+    tags = [int(tag) for tag in payload.get("applied_tags") or [] if is_id(tag) and int(tag) in forum.tags]
+    if forum.requires_tag and not tags:
+        raise DiscordError(40067)
+    thread = make(twin, forum, twin.world.bot.id, payload | {"type": model.PUBLIC_THREAD}, tags=tags)
+    for attachment in draft.attachments:
+        attachment.channel_id = thread.id
+    message = messages.post(twin, draft, thread, twin.world.bot, id=thread.id)
+    return Answer(twin.render.thread_with_member(thread) | {"message": twin.render.for_bot(message)}, 201)
 
 
 async def start_from_message(call: Call) -> Answer:

@@ -14,8 +14,9 @@ from contextvars import ContextVar
 from typing import Any
 
 from bot.cli import main
+from bot.cogs.gallery.wall import Wall
 from bot.cogs.photos.courier import DiscordCourier
-from database import engine, job_store, migrate, outbox, picture_store
+from database import engine, gallery_store, job_store, migrate, outbox, picture_store
 from workers.drivers.engine import EngineWorker
 
 OPERATION: ContextVar[str] = ContextVar("OPERATION", default="")
@@ -41,10 +42,29 @@ PLACES = {
 }
 
 
+GALLERY_WRITES = {gallery_store.SqlGalleryStore: ("begin", "posted", "taking", "undone")}
+GALLERY_PLACES = {
+    "before_hanging": (Wall, "hang", "before"),  # in the ledger, nothing in the channel
+    "after_hanging": (Wall, "hang", "after"),  # in the channel, the ledger does not know
+    "before_taking_down": (Wall, "take_down", "before"),  # to be taken down, still in the channel
+    "after_taking_down": (Wall, "take_down", "after"),  # gone from the channel, the ledger does not know
+}
+"""Publishing and taking back, which a test of their own does."""
+
+
 def names() -> list[str]:
-    """Every failpoint there is."""
-    writes = [name for methods in WRITES.values() for name in methods]
-    return [f"{when}:{name}" for name in writes for when in ("before_commit", "after_commit")] + list(PLACES)
+    """Every failpoint of a request's way."""
+    return _named_points(WRITES, PLACES)
+
+
+def gallery_names() -> list[str]:
+    """Every failpoint of publishing."""
+    return _named_points(GALLERY_WRITES, GALLERY_PLACES)
+
+
+def _named_points(writes: dict[Any, tuple[str, ...]], places: dict[str, Any]) -> list[str]:
+    found = [name for methods in writes.values() for name in methods]
+    return [f"{when}:{name}" for name in found for when in ("before_commit", "after_commit")] + list(places)
 
 
 class Failpoint:
@@ -63,12 +83,12 @@ class Failpoint:
 
 def arm(point: Failpoint) -> None:
     """Put the wrappers in place."""
-    if point.name not in names():
+    if point.name not in names() + gallery_names():
         sys.exit(3)
     if ":" in point.name:
         _watch_commits(point)
         return
-    owner, attribute, when = PLACES[point.name]
+    owner, attribute, when = (PLACES | GALLERY_PLACES)[point.name]
     setattr(owner, attribute, _around(getattr(owner, attribute), point, when))
 
 
@@ -99,7 +119,7 @@ def _around(original: Callable[..., Any], point: Failpoint, when: str) -> Callab
 
 def _watch_commits(point: Failpoint) -> None:
     """Name each write by the public method that asked for it, and look again when its transaction is committed."""
-    for owner, methods in WRITES.items():
+    for owner, methods in (WRITES | GALLERY_WRITES).items():
         for name in methods:
             setattr(owner, name, _named(getattr(owner, name), name))
     write, write_once, once = engine.Database.write, engine.Database.write_once, engine.Database._once

@@ -1,5 +1,7 @@
 """Publishing: what was agreed to and nothing else, once, with votes, remixes and a way back."""
 
+import asyncio
+
 import pytest
 
 from rehearsal.client import Refused
@@ -117,3 +119,88 @@ async def test_one_of_several_pictures_is_published(able: Scene):
     (hung,) = await hanging(able)
     third = (await newest(able, "ada")).pictures[2]
     assert await able.play.download(gallery(hung)[0]) == await able.lab.pictures.read(third.sha256)
+
+
+async def test_taken_back_it_can_be_published_again_at_once(able: Scene):
+    message = await published(able, "ada")
+    await clicked(able, "ada", message, "undo")
+    card = (await pressed(able, "ada", await able.picture_of("ada"), "publish"))["original"]
+    await clicked(able, "ada", card, "go")
+    (again,) = await hanging(able)
+    assert again["id"] != message["id"]
+
+
+async def test_what_is_for_adults_hangs_in_no_unrestricted_gallery(able: Scene):
+    await able.imagine("ada")
+    message = await able.picture_of("ada")
+    await able.restart(adult_models=("house",))
+    card = (await pressed(able, "ada", message, "publish"))["original"]
+    assert "age-restricted" in card["content"]
+    await able.play.post("channels/edit", {"channel_id": await wall(able), "nsfw": True})
+    card = (await pressed(able, "ada", message, "publish"))["original"]
+    await clicked(able, "ada", card, "go")
+    assert len(await hanging(able)) == 1
+
+
+@pytest.fixture
+async def forum(able: Scene) -> str:
+    """The gallery is a forum with tags that it insists on."""
+    await able.play.delete_channel(await wall(able))
+    more = {"type": 15, "tags": ["other", "House"], "requires_tag": True}
+    made = await able.play.add_channel(able.guild_id, "gallery", **more)
+    return made["id"]
+
+
+async def posts(scene: Scene, forum: str) -> list[dict]:
+    return [c for c in (await scene.play.state())["guilds"][0]["channels"] if c["parent_id"] == forum]
+
+
+async def publish_in_forum(scene: Scene, forum: str, *choices: str) -> tuple[dict, dict]:
+    await scene.imagine("ada", "a secret fox `@everyone`")
+    card = (await pressed(scene, "ada", await scene.picture_of("ada"), "publish"))["original"]
+    for choice in choices:
+        card = await clicked(scene, "ada", card, choice)
+    told = await clicked(scene, "ada", card, "go")
+    (post,) = await posts(scene, forum)
+    (message,) = await scene.play.messages(post["id"])
+    assert f"/{post['id']}/{message['id']}" in texts(told)
+    return post, message
+
+
+async def test_a_forum_gets_a_post_with_title_tag_votes_and_a_way_back(able: Scene, forum: str):
+    post, message = await publish_in_forum(able, forum, "ask-prompt")
+    assert post["name"] == "a secret fox `@everyone`"
+    rest = await able.play.recording(kind="rest")
+    (made,) = [r for r in rest if r["method"] == "POST" and r["path"] == f"/channels/{forum}/threads"]
+    state = await able.bot.fetch_channel(int(forum))
+    assert made["body"]["applied_tags"] == [str(tag.id) for tag in state.available_tags if tag.name == "House"]
+    assert message["id"] == post["id"]
+    assert len(gallery(message)) == 1
+    assert message["mention_everyone"] is False
+    await able.restart()
+    assert "el primer voto" in (await clicked(able, "bruno", message, "vote"))["content"]
+    assert "otra persona" in (await clicked(able, "bruno", message, "undo"))["content"]
+    assert "no longer published" in (await clicked(able, "ada", message, "undo"))["content"]
+    async with asyncio.timeout(20):  # the answer comes first: it is told in the post itself
+        while [m for p in await posts(able, forum) for m in await able.play.messages(p["id"]) if gallery(m)]:
+            await asyncio.sleep(0.05)
+    assert Contract().check(await able.play.recording()).findings == []
+
+
+async def test_a_forums_title_keeps_words_that_are_not_to_be_shown(able: Scene, forum: str):
+    post, message = await publish_in_forum(able, forum)
+    assert post["name"] == "Photo 1"
+    assert "secret" not in str(message)
+
+
+@pytest.mark.parametrize("fault", ["after_drop", "after_status:502"])
+async def test_a_forum_post_whose_answer_was_lost_is_there_once(able: Scene, forum: str, fault):
+    await able.imagine("ada")
+    card = (await pressed(able, "ada", await able.picture_of("ada"), "publish"))["original"]
+    await able.fault(fault, path=rf"/channels/{forum}/threads$", method="POST")
+    await clicked(able, "ada", card, "go")
+    for _ in range(2):
+        await clicked(able, "ada", card, "go")
+    (post,) = await posts(able, forum)
+    (message,) = await able.play.messages(post["id"])
+    assert "el primer voto" in (await clicked(able, "bruno", message, "vote"))["content"]

@@ -1,22 +1,24 @@
 """Publish, vote, remix, take back."""
 
 import asyncio
-import hashlib
-import io
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
+from weakref import WeakValueDictionary
 
 import discord
 from discord.ext import commands
 
 from bot.cogs.gallery.cards import Consent, consent_card, hung
 from bot.cogs.gallery.store import Gallery
+from bot.cogs.gallery.wall import TITLE_MAX, Channel, Hanging, Wall, marker_of, may_hang
 from bot.cogs.intake import Intake
 from bot.cogs.interactions import NETWORK_FAULTS, Answer, Reply, answer_in_time, open_form, tell, turn_into
 from bot.cogs.parts import Address, Form, button, field, panel, row
 from bot.cogs.photos.budget import Budget
-from bot.cogs.photos.shrink import copies
+from bot.cogs.photos.courier import UNKNOWN_MESSAGE
+from bot.cogs.photos.shrink import Copy, copies
+from bot.cogs.photos.text import plain
 from bot.cogs.switchboard import Press
 from bot.cogs.taking import Taker
 from bot.cogs.verbs import derive, forms
@@ -28,10 +30,6 @@ from jobs.request import PROMPT_MAX
 from jobs.words import say
 
 _log = logging.getLogger(__name__)
-
-POST_TIMEOUT = 30.0
-READ_BACK = 200
-"""Messages of the gallery that are looked through for one whose answer was lost."""
 
 
 class GalleryClosed(DarkroomError):
@@ -52,7 +50,8 @@ class GalleryCog(commands.Cog):
         intake: Intake,
         verbs: VerbsCog,
         budget: Budget,
-        find_channel: Callable[[], discord.TextChannel | None],
+        find_channel: Callable[[], Channel | None],
+        is_adult: Callable[[str | None], bool] = lambda model: False,
     ) -> None:
         self._client = client
         self._gallery = gallery
@@ -63,21 +62,25 @@ class GalleryCog(commands.Cog):
         self._verbs = verbs
         self._budget = budget
         self._find_channel = find_channel
+        self._is_adult = is_adult
+        self._wall = Wall(client=client, budget=budget)
+        self._locks: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
 
     async def ask(self, press: Press, job: Job, n: int) -> None:
         """Publish… was pressed: what may others see?"""
         await tell(press.interaction, self._consent(job, Consent(n=n), press.locale))
 
     def _consent(self, job: Job, consent: Consent, locale: str) -> Reply:
-        return Reply(card=consent_card(job, consent, f"<#{self._channel().id}>", locale))
+        return Reply(card=consent_card(job, consent, f"<#{self._channel(job).id}>", locale))
 
-    def _channel(self) -> discord.TextChannel:
+    def _channel(self, job: Job) -> Channel:
         channel = self._find_channel()
         if channel is None:
             raise GalleryClosed("gallery_none")
-        mine = channel.permissions_for(channel.guild.me)
-        if not (mine.view_channel and mine.send_messages and mine.attach_files):
+        if not may_hang(channel):
             raise GalleryClosed("gallery_forbidden", channel=channel.name)
+        if self._is_adult(job.order.model) and not channel.is_nsfw():
+            raise GalleryClosed("gallery_age", channel=channel.name)
         return channel
 
     async def on_press(self, press: Press) -> None:
@@ -90,7 +93,7 @@ class GalleryCog(commands.Cog):
         elif verb == "remix":
             await self._remix(press)
         else:
-            await answer_in_time(press.interaction, self._undo(press))
+            await self._undo(press)
 
     async def _on_own(self, press: Press) -> None:
         job = await self._store.get(JobId(press.address.subject))
@@ -108,8 +111,8 @@ class GalleryCog(commands.Cog):
         await turn_into(press.interaction, again())
 
     async def _publish(self, press: Press, job: Job, consent: Consent) -> Answer:
-        """Ledger first, then the post under a nonce of its number: pressing twice, or again after a lost answer, hangs it once."""
-        channel = self._channel()
+        """Ledger first, then the post: pressing twice, after a lost answer, or after a crash hangs it once."""
+        channel = self._channel(job)
         picture = next((p for p in job.pictures if p.index == consent.n - 1), None)
         if picture is None:
             raise InvalidRequest("source_gone", field="picture")
@@ -118,38 +121,79 @@ class GalleryCog(commands.Cog):
             "channel_id": str(channel.id), "show_prompt": consent.show_prompt, "allow_remix": consent.allow_remix,
         }  # fmt: skip
         seq, before = await self._gallery.begin(values)
+        if before == "taking":  # a crash came between the two steps of taking it back
+            await self._take_back(seq)
+            seq, before = await self._gallery.begin(values)
         if before == "posted":
             return say("gallery.already", press.locale, channel=f"<#{channel.id}>")
-        message_id = await self._posted_before(channel, seq) if before == "posting" else None
+        message_id = await self._finish(seq, is_doubtful=before == "posting")
         if message_id is None:
-            message_id = await self._post(channel, job, picture, consent, seq)
-        await self._gallery.posted(seq, str(message_id))
+            return say("gallery.gone", press.locale)
         undo = button(Address(area="pub", subject=str(seq), verb="undo"), "gallery.undo", press.locale)
-        words = say("gallery.published", press.locale, link=f"https://discord.com/channels/{channel.guild.id}/{channel.id}/{message_id}")
+        place = message_id if isinstance(channel, discord.ForumChannel) else channel.id
+        words = say("gallery.published", press.locale, link=f"https://discord.com/channels/{channel.guild.id}/{place}/{message_id}")
         return Reply(card=panel(discord.ui.TextDisplay(words), row(undo)))
 
-    async def _post(self, channel: discord.TextChannel, job: Job, picture: Picture, consent: Consent, seq: int) -> int:
-        try:
-            original = await self._pictures.read(picture.sha256)
-        except FileNotFoundError as error:
-            raise InvalidRequest("source_gone", field="picture") from error
-        is_clip = job.order.kind == "animate"
-        (copy,) = await asyncio.to_thread(copies, [original], limit=channel.guild.filesize_limit, is_clip=is_clip)
-        file = discord.File(io.BytesIO(copy.data), filename=f"gallery-{seq}.{copy.ending}")
-        card = hung(job, picture, file.filename, consent, seq, marker=marker_of(seq), locale=str(channel.guild.preferred_locale))
-        await self._budget.spend()
-        async with asyncio.timeout(POST_TIMEOUT):
-            message = await channel.send(view=card, file=file, nonce=f"pub-{seq}-{picture.sha256[:8]}", silent=True)
-        return message.id
+    async def _finish(self, seq: int, *, is_doubtful: bool) -> int | None:
+        """Hang what was begun; its message's id, or None when it is not to hang any more."""
+        async with self._locks.setdefault(seq, asyncio.Lock()):
+            found = await self._gallery.get(seq)
+            if found is None or found["state"] not in ("posting", "posted"):
+                return None
+            if found["state"] == "posted":  # another press was quicker
+                return int(found["message_id"])
+            channel, job = self._place(found), await self._store.get(JobId(found["job_id"]))
+            if channel is None or job is None:
+                raise GalleryClosed("gallery_none")
+            message_id = await self._wall.find(channel, seq, since=found["made_at"]) if is_doubtful else None
+            if message_id is None:
+                message_id = await self._hang(channel, job, found)
+            if await self._gallery.posted(seq, str(message_id)):
+                return message_id
+            await self._wall.take_down(channel, message_id)  # it was taken back while it was being hung
+            return None
 
-    async def _posted_before(self, channel: discord.TextChannel, seq: int) -> int | None:
-        """A post whose answer was lost: found by its first component's id."""
-        me = self._client.user.id if self._client.user else 0
-        async with asyncio.timeout(POST_TIMEOUT):
-            async for message in channel.history(limit=READ_BACK):
-                if message.author.id == me and any(getattr(part, "id", None) == marker_of(seq) for part in message.components):
-                    return message.id
-        return None
+    def _place(self, found: Mapping[str, Any]) -> Channel | None:
+        """Where it was to hang, whatever is configured now."""
+        channel = self._client.get_channel(int(found["channel_id"]))
+        return channel if isinstance(channel, Channel) else None
+
+    async def _hang(self, channel: Channel, job: Job, found: Mapping[str, Any]) -> int:
+        picture = next((p for p in job.pictures if p.index == found["index"]), None)
+        try:
+            original = await self._pictures.read(picture.sha256) if picture else b""
+        except FileNotFoundError:
+            original = b""
+        if picture is None or not original:
+            await self._gallery.undone(found["seq"])
+            raise InvalidRequest("source_gone", field="picture")
+        (copy,) = await asyncio.to_thread(copies, [original], limit=channel.guild.filesize_limit, is_clip=job.order.kind == "animate")
+        try:
+            return await self._wall.hang(channel, hanging_of(job, picture, copy, found, locale=str(channel.guild.preferred_locale)))
+        except discord.HTTPException as error:
+            self._budget.hear(error)
+            if error.code == UNKNOWN_MESSAGE:  # its nonce: it hung, and somebody deleted it
+                await self._gallery.undone(found["seq"])
+            raise
+
+    async def recover(self) -> None:
+        """Bring to an end what a process left between two steps. Raises StoreUnavailable."""
+        for found in await self._gallery.unfinished():
+            try:
+                if found["state"] == "taking":
+                    await self._take_back(found["seq"])
+                else:
+                    await self._finish(found["seq"], is_doubtful=True)
+            except (*NETWORK_FAULTS, DarkroomError) as error:
+                _log.warning("publication %s is not finished yet: %s", found["seq"], error)
+
+    @commands.Cog.listener()
+    async def on_ready(self) -> None:
+        """Channels are known now."""
+        try:
+            await self.recover()
+        except DarkroomError as error:
+            _log.warning("what hangs half in the gallery waits for the ledger: %s", error)
 
     async def _hanging(self, press: Press) -> dict[str, Any] | None:
         subject = press.address.subject
@@ -188,37 +232,60 @@ class GalleryCog(commands.Cog):
 
         await answer_in_time(press.interaction, work())
 
-    async def _undo(self, press: Press) -> str:
+    async def _undo(self, press: Press) -> None:
         found = await self._hanging(press)
-        if found is None:
-            return say("gallery.gone", press.locale)
-        if found["user_id"] != press.user_id:
-            return say("limit.not_yours", press.locale)
-        await self.take_back(found)
+        if found is None or found["user_id"] != press.user_id:
+            await tell(press.interaction, say("gallery.gone" if found is None else "limit.not_yours", press.locale))
+        elif str(press.interaction.channel_id) == found["message_id"]:  # in its own post, which goes: nothing can be said there after
+            await self._gallery.taking(found["seq"])
+            await tell(press.interaction, say("gallery.undone", press.locale))
+            await self._take_back(found["seq"])
+        else:
+            await answer_in_time(press.interaction, self._undone(press, found["seq"]))
+
+    async def _undone(self, press: Press, seq: int) -> str:
+        await self._take_back(seq)
         return say("gallery.undone", press.locale)
 
-    async def take_back(self, found: dict[str, Any]) -> None:
-        """Remove it from the gallery. The message first: what a crash leaves is a row too many, not a picture too many."""
-        try:
-            await self._budget.spend()
-            async with asyncio.timeout(POST_TIMEOUT):
-                channel = self._client.get_partial_messageable(int(found["channel_id"]), guild_id=int(found["guild_id"]))
-                await channel.get_partial_message(int(found["message_id"])).delete()
-        except discord.NotFound:
-            _log.info("publication %s was gone before", found["seq"])
-        await self._gallery.undone(found["seq"])
+    async def _take_back(self, seq: int) -> None:
+        """Remove it from the gallery: the decision first, then the message, then the end; a crash between them is taken up."""
+        async with self._locks.setdefault(seq, asyncio.Lock()):
+            found = await self._gallery.get(seq)
+            if found is None or found["state"] == "undone":
+                return
+            await self._gallery.taking(seq)
+            channel = self._place(found)
+            message_id = int(found["message_id"]) if found["message_id"] else None
+            if found["state"] != "posted" and channel is not None:  # the id may be that of an earlier hanging, or unknown yet
+                message_id = await self._wall.find(channel, seq, since=found["made_at"]) or message_id
+            if message_id is not None:
+                await self._wall.take_down(channel or int(found["channel_id"]), message_id)
+            await self._gallery.undone(seq)
 
     async def take_down(self, job: Job) -> None:
         """Its maker deletes the pictures: nothing of them stays in the gallery."""
         for found in await self._gallery.of_job(job.id):
-            if found["message_id"]:
-                try:
-                    await self.take_back({**found})
-                except NETWORK_FAULTS as error:
-                    _log.warning("publication %s was not taken down: %s", found["seq"], error)
-                    raise
+            try:
+                await self._take_back(found["seq"])
+            except NETWORK_FAULTS as error:
+                self._budget.hear(error)
+                _log.warning("publication %s was not taken down: %s", found["seq"], error)
+                raise
 
 
-def marker_of(seq: int) -> int:
-    """A number for the ``id`` of the message's first component: history returns it, unlike the nonce."""
-    return int.from_bytes(hashlib.sha256(f"publication|{seq}".encode()).digest()[:4]) % (2**31 - 1) + 1
+def hanging_of(job: Job, picture: Picture, copy: Copy, found: Mapping[str, Any], *, locale: str) -> Hanging:
+    """What hangs of a publication: its words only where they were agreed to, in the title too."""
+    seq, n = found["seq"], found["index"] + 1
+    consent = Consent(n=n, show_prompt=found["show_prompt"], allow_remix=found["allow_remix"])
+    file = f"gallery-{seq}.{copy.ending}"
+    title = plain(job.order.prompt, limit=TITLE_MAX) if consent.show_prompt else ""
+    return Hanging(
+        seq=seq,
+        nonce=f"pub-{seq}-{int(found['message_id'] or 0) % 10**8}",
+        since=found["made_at"],
+        card=hung(job, picture, file, consent, seq, marker=marker_of(seq), locale=locale),
+        file=file,
+        data=copy.data,
+        title=title or say("gallery.title", locale, n=seq),
+        words=frozenset({job.order.model.casefold(), "clip" if job.order.kind == "animate" else "photo", job.order.kind}),
+    )

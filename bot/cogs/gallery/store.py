@@ -11,8 +11,16 @@ class Gallery(Protocol):
         """Note that a picture is about to be published: (its number for good, the state it was in before, "" when new)."""
         ...
 
-    async def posted(self, seq: int, message_id: str) -> None:
-        """It hangs there now."""
+    async def posted(self, seq: int, message_id: str) -> bool:
+        """It hangs there now. False when it is not to hang any more: it was taken back meanwhile."""
+        ...
+
+    async def taking(self, seq: int) -> None:
+        """It is about to be taken from the wall."""
+        ...
+
+    async def unfinished(self) -> Sequence[Mapping[str, Any]]:
+        """What a process left between two steps: about to be hung, or to be taken down."""
         ...
 
     async def undone(self, seq: int) -> None:
