@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
-LONGEST_BODY = 100_000
+LONGEST_BODY = 400_000
 
 
 class RawJson(str):

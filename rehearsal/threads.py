@@ -175,7 +175,7 @@ async def active(call: Call) -> Answer:
     guild = world.guild_for_bot(call.id("guild_id", 10004))
     seen = [t for t in world.guild_threads(guild.id) if not t.archived and world.sees(world.bot.id, t)]
     mine = [render.thread_member(t, world.bot.id) for t in seen if world.bot.id in t.members]
-    return Answer({"threads": [render.channel(t) for t in seen], "members": mine})
+    return Answer({"threads": [render.channel(t) for t in seen], "members": mine, "has_more": False})
 
 
 def serve(routes: Routes) -> None:

@@ -60,7 +60,8 @@ async def test_what_was_agreed_to_is_shown_and_others_remix_vote_and_read_it(abl
     assert (job.order.kind, job.order.prompt) == ("text_to_image", "un zorro azul")
     told = await able.play.menu("bruno", await wall(able), "Describe", message["id"], wait="answer")
     assert "a secret fox" in told["original"]["content"]
-    assert Contract().check(await able.play.recording()).findings == []
+    found = Contract().check(await able.play.recording()).findings
+    assert found == [], "\n".join(found)
 
 
 async def test_a_remix_without_the_words_goes_on_from_the_picture(able: Scene):
@@ -184,7 +185,8 @@ async def test_a_forum_gets_a_post_with_title_tag_votes_and_a_way_back(able: Sce
     async with asyncio.timeout(20):  # the answer comes first: it is told in the post itself
         while [m for p in await posts(able, forum) for m in await able.play.messages(p["id"]) if gallery(m)]:
             await asyncio.sleep(0.05)
-    assert Contract().check(await able.play.recording()).findings == []
+    found = Contract().check(await able.play.recording()).findings
+    assert found == [], "\n".join(found)
 
 
 async def test_a_forums_title_keeps_words_that_are_not_to_be_shown(able: Scene, forum: str):
