@@ -15,8 +15,8 @@ from discord.http import Route
 
 from bot.client import DarkroomBot, DoorOptions, DoorParts
 from bot.clock import SystemClock
-from bot.cogs.admin.reload import ReadFlows
 from bot.discord_address import apply_discord_address
+from bot.flow_reload import FlowReload
 from bot.operate import Operator
 from database.conduct_store import SqlConductStore
 from database.engine import open_database
@@ -176,7 +176,7 @@ async def until(is_so: Callable[[], bool]) -> None:
 @asynccontextmanager
 async def scene_at(
     template: Path, folder: Path, *, rehearsal: dict | None = None, worker: dict | None = None, door: dict | None = None,
-    ready: bool = True, reload_flows: ReadFlows | None = None,
+    ready: bool = True, flows: Path | None = None,
 ) -> AsyncIterator[Scene]:  # fmt: skip
     file = folder / "darkroom.sqlite3"
     shutil.copyfile(template, file)
@@ -195,7 +195,8 @@ async def scene_at(
             desk=lab.desk, store=lab.store, outbox=lab.outbox, pictures=lab.pictures, sessions=sessions,
             fleet=lab.pool, feed=lab.feed, clock=SystemClock(), members=members,
             gallery=SqlGalleryStore(database), conduct=SqlConductStore(database),
-            operator=Operator(Operating(database), lab.feed), reload_flows=reload_flows,
+            operator=Operator(Operating(database), lab.feed),
+            reload_flows=FlowReload(folder=flows, pool=lab.pool, comfy=[]),
         )  # fmt: skip
         usual = {"guild_id": int(guild["id"]), "commands_file": folder / "commands.json", **(door or {})}
         bots = BotRuns(parts, play, server.token, **usual)

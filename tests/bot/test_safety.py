@@ -1,13 +1,15 @@
 """Rules without lists of words, strikes that fade, a human to ask, quotas by role; and what admins do about it all."""
 
+import asyncio
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from bot.client import DoorOptions, FileInvalid, keep_serving
 from bot.cogs.safety.quotas import MOST_WAITING, Allowance, QuotasInvalid, read_quotas
-from bot.cogs.safety.rules import RulesInvalid, first_broken, plain_forms, read_rules, shipped_rules
+from bot.cogs.safety.rules import RulesInvalid, first_broken, plain_forms, read_file, read_rules, shipped_rules
 from jobs.job import UserId
 from tests.bot.conftest import OpenScene, Scene, buttons, texts
 
@@ -43,13 +45,30 @@ def test_the_negative_prompt_counts_too_and_plain_forms_are_few():
     assert len(plain_forms("x" * 4000)) <= 4
 
 
+RULE = "[[rule]]\nname='x'\nreason={en='y'}\n"
+
+
 @pytest.mark.parametrize(
-    "text",
-    ["[[rule]]\nname='x'", "[[rule]]\nname='x'\nreason={en='y'}", "[[rule]]\nname='x'\nreason={en='y'}\npattern='('", "nonsense ["],
+    ("text", "sentence"),
+    [
+        ("[[rule]]\nname='x'", "x.toml: rule.reason is missing or no table of sentences"),
+        (RULE, "x.toml, line 2: rule.name \"x\" forbids nothing: it needs any, all or pattern."),
+        (RULE + "pattern='('", "x.toml, line 4: rule.pattern is no regular expression"),
+        (RULE + "any='gore'", 'x.toml, line 4: rule.any is "gore": write any = ["…"].'),
+        (RULE + "any=[3]", "x.toml, line 4: rule.any is [3]"),
+        (RULE + "any=['*']", "x.toml, line 4: rule.any is"),
+        (RULE + "all=['gore']", "x.toml, line 4: rule.all is"),
+        (RULE + "any=['a']\nstrike='no'", 'x.toml, line 5: rule.strike is "no": write true or false.'),
+        (RULE + "any=['a']\n" + RULE + "words=['b']", "x.toml, line 8: rule 2.words is not known"),
+        ("[[rules]]\nname='x'", "x.toml, line 1: rules is not known: did you mean rule?"),
+        ("[rule]\nname='x'", "x.toml, line 1: rule is one table: write [[rule]]"),
+        ("nonsense [", "x.toml: "),
+    ],
 )
-def test_a_rules_file_that_cannot_be_used_is_named(text):
-    with pytest.raises(RulesInvalid, match=r"x\.toml"):
+def test_a_rules_file_that_cannot_be_used_gets_a_sentence_with_its_line(text, sentence):
+    with pytest.raises(RulesInvalid) as refused:
         read_rules("x.toml", text)
+    assert str(refused.value).startswith(sentence)
 
 
 def test_the_most_generous_role_counts_and_nonsense_is_named(tmp_path):
@@ -76,24 +95,56 @@ def test_what_a_role_leaves_unsaid_stays_as_it_is_for_everyone_and_no_role_takes
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("[role.7]\nweight=0.2", r"role\.7\.weight is a number from 0\.25 to 8\."),
-        ("[everyone]\nweight=8.5", r"everyone\.weight is a number from 0\.25 to 8\."),
-        ("[everyone]\nweight=nan", r"everyone\.weight is a number"),
-        ("[everyone]\nweight=true", r"everyone\.weight is a number"),
-        ("[everyone]\nweight='2'", r"everyone\.weight is a number"),
-        ("[everyone]\nwaiting=-1", r"everyone\.waiting is a whole number from 1 to 1000, or 0"),
-        ("[everyone]\nwaiting=2.5", r"everyone\.waiting is a whole number"),
-        ("[everyone]\ngpu_seconds=inf", r"everyone\.gpu_seconds is a number from 0"),
-        ("everyone=3", r"everyone is a table"),
-        ("role=3", r"role is a table"),
-        ("[role.staff]\nweight=2", r"role\.staff is no role's id"),
+        ("[role.7]\nweight=0.2", "quotas.toml, line 2: role.7.weight is 0.2: write a number from 0.25 to 8."),
+        ("[everyone]\nweight=8.5", "quotas.toml, line 2: everyone.weight is 8.5: write a number from 0.25 to 8."),
+        ("[everyone]\nweight=nan", "quotas.toml, line 2: everyone.weight is nan: write a number"),
+        ("[everyone]\nweight=true", "quotas.toml, line 2: everyone.weight is true: write a number"),
+        ("[everyone]\nweight='2'", 'quotas.toml, line 2: everyone.weight is "2": write a number'),
+        ("[everyone]\nwaiting=-1", "quotas.toml, line 2: everyone.waiting is -1: write a whole number from 1 to 1000, or 0"),
+        ("# ours\n[everyone]\nweight=1 # usual\nwaiting=2.5", "quotas.toml, line 4: everyone.waiting is 2.5: write a whole number"),
+        ("[everyone]\ngpu_seconds=inf", "quotas.toml, line 2: everyone.gpu_seconds is inf: write a number from 0"),
+        ("[everyone]\ngpu_seconds=[1]", "quotas.toml, line 2: everyone.gpu_seconds is [1]: write a number from 0"),
+        ("everyone=3", "quotas.toml, line 1: everyone is 3: write a table, [everyone]."),
+        ("role=3", "quotas.toml, line 1: role is 3: write a table, [role]."),
+        ("[role]\n7=3", "quotas.toml: role.7 is 3: write a table, [role.7]."),
+        ("[role.staff]\nweight=2", "quotas.toml, line 1: role.staff is no role's id: write [role.1042317265498202122]"),
+        ("[everyone]\ngpu_second=60", "quotas.toml, line 2: everyone.gpu_second is not known: did you mean gpu_seconds?"),
+        ("[role.7]\nfree=true", "quotas.toml, line 2: role.7.free is not known: known here: waiting, gpu_seconds, weight."),
+        ("[everybody]\nwaiting=1", "quotas.toml, line 1: everybody is not known: did you mean everyone?"),
+        ("[roles.7]\nwaiting=1", "quotas.toml: roles is not known: did you mean role?"),
+        ("waiting=1", "quotas.toml, line 1: waiting is not known: known here: everyone, role."),
+        ("nonsense [", "quotas.toml: "),
     ],
 )
-def test_a_quotas_file_that_cannot_be_used_gets_a_sentence(tmp_path, text, sentence):
+def test_a_quotas_file_that_cannot_be_used_gets_a_sentence_with_its_line(tmp_path, text, sentence):
     file = tmp_path / "quotas.toml"
     file.write_text(text)
-    with pytest.raises(QuotasInvalid, match=r"quotas\.toml: " + sentence):
+    with pytest.raises(QuotasInvalid) as refused:
         read_quotas(file)
+    assert str(refused.value).startswith(sentence)
+
+
+@pytest.mark.parametrize("name", ["quotas", "rules"])
+def test_a_file_that_is_no_utf_8_is_refused_and_a_byte_order_mark_is_not(tmp_path, name):
+    file, read, wrong = tmp_path / f"{name}.toml", *((read_quotas, QuotasInvalid) if name == "quotas" else (read_file, RulesInvalid))
+    file.write_bytes(b"\xef\xbb\xbf# saved by an editor that marks its files\n")
+    read(file)
+    file.write_bytes(b"# caf\xe9\n")
+    with pytest.raises(wrong, match=r"is not written in UTF-8 \(byte 5\)"):
+        read(file)
+
+
+@pytest.mark.parametrize(("name", "text"), [("quotas", "[everyone]\nwaitings=1\n"), ("rules", "[[rules]]\n"), ("personas", "name='x'\n")])
+async def test_the_bot_does_not_start_with_a_file_that_it_cannot_use_and_says_why(scene: Scene, tmp_path, name, text):
+    """The host's own door: what it raises ends the start with that sentence, instead of trying again for ever."""
+    file = tmp_path / (f"{name}.toml" if name != "personas" else "voices/mine.toml")
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(text)
+    options = DoorOptions(guild_id=scene.guild_id, **{name: file.parent if name == "personas" else file})
+    with pytest.raises(FileInvalid) as refused:
+        async with asyncio.timeout(20):
+            await keep_serving(scene.bot.parts, options, scene.server.token, asyncio.Event())
+    assert file.name in str(refused.value.details["reason"])
 
 
 async def ask(scene: Scene, who: str, command: str, **options) -> dict:

@@ -13,12 +13,13 @@
     weight = 2
 """
 
-import tomllib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from math import isfinite
 from pathlib import Path
 from typing import Any
+
+from bot.cogs.toml_file import FileInvalidError, TomlFile, read_text, shown_value
 
 MOST_WAITING = 1000
 """What ``waiting = 0`` stands for: the ledger is asked for a number, and WAITING_LIMIT goes no further either."""
@@ -26,8 +27,8 @@ WEIGHTS = (0.25, 8.0)
 """Least and greatest; docs/fairness.md: an account's slack is divided by its weight, so that a tiny one bounds nothing."""
 
 
-class QuotasInvalid(ValueError):
-    """A quotas file cannot be used; names the field."""
+class QuotasInvalid(FileInvalidError):
+    """A quotas file cannot be used; names the line and the field."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,32 +72,36 @@ def read_quotas(path: Path | None, *, waiting: int = 20) -> Quotas:
     if path is None or not path.is_file():
         return Quotas(everyone=house, roles={})
     try:
-        tree = tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise QuotasInvalid(f"{path.name}: {error}") from error
-    everyone = _allowance(path.name, "everyone", tree.get("everyone", {}), house)
+        return _quotas(TomlFile(path.name, read_text(path)), house)
+    except FileInvalidError as error:
+        raise QuotasInvalid(str(error)) from error
+
+
+def _quotas(file: TomlFile, house: Allowance) -> Quotas:
+    file.check_keys("", file.tree, ("everyone", "role"))
+    everyone = _allowance(file, "everyone", file.tree.get("everyone", {}), house)
     roles: dict[int, Allowance] = {}
-    for role_id, told in _table(path.name, "role", tree.get("role", {})).items():
-        if not role_id.isdecimal():
-            raise QuotasInvalid(f"{path.name}: role.{role_id} is no role's id.")
-        roles[int(role_id)] = _allowance(path.name, f"role.{role_id}", told, everyone)
+    for role_id, told in _table(file, "role", file.tree.get("role", {})).items():
+        if not (role_id.isascii() and role_id.isdecimal()):
+            raise file.fault("role", role_id, "is no role's id: write [role.1042317265498202122], with the number that Copy Role ID gives.")
+        roles[int(role_id)] = _allowance(file, f"role.{role_id}", told, everyone)
     return Quotas(everyone=everyone, roles=roles)
 
 
-def _allowance(name: str, where: str, told: Any, usual: Allowance) -> Allowance:
+def _allowance(file: TomlFile, where: str, told: Any, usual: Allowance) -> Allowance:
     figures: dict[str, Any] = {}
-    for field, value in _table(name, where, told).items():
-        if field in _READERS:
-            fits, words, read = _READERS[field]
-            if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value) or not fits(value):
-                raise QuotasInvalid(f"{name}: {where}.{field} is {words}.")
-            figures[field] = read(value)
+    file.check_keys(where, _table(file, where, told), tuple(_READERS))
+    for field, value in told.items():
+        fits, words, read = _READERS[field]
+        if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value) or not fits(value):
+            raise file.fault(where, field, f"is {shown_value(value)}: write {words}.")
+        figures[field] = read(value)
     return replace(usual, **figures)
 
 
-def _table(name: str, where: str, told: Any) -> Mapping[str, Any]:
+def _table(file: TomlFile, where: str, told: Any) -> Mapping[str, Any]:
     if not isinstance(told, Mapping):
-        raise QuotasInvalid(f"{name}: {where} is a table, [{where}].")
+        raise file.fault("", where, f"is {shown_value(told)}: write a table, [{where}].")
     return told
 
 

@@ -12,7 +12,6 @@
 """
 
 import re
-import tomllib
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from bot.cogs.toml_file import FileInvalidError, TomlFile, read_text, shown_value
 from jobs.words import language_of
 
 _LEET = str.maketrans({"0": "o", "1": "i", "3": "e", "4": "a", "5": "s", "7": "t", "@": "a", "$": "s", "!": "i", "|": "i"})
@@ -27,7 +27,7 @@ _ALIKE = str.maketrans("аеіоорсухвкмнтαεικορτυχν", "aeio
 """Cyrillic and Greek letters that look like Latin ones."""
 
 
-class RulesInvalid(ValueError):
+class RulesInvalid(FileInvalidError):
     """A rules file cannot be used; names file, rule and field."""
 
 
@@ -80,34 +80,63 @@ def read_file(path: Path | None) -> list[Rule]:
     """The operator's own rules; none where there is no file. Raises RulesInvalid."""
     if path is None or not path.is_file():
         return []
-    return read_rules(path.name, path.read_text(encoding="utf-8"))
+    try:
+        return read_rules(path.name, read_text(path))
+    except FileInvalidError as error:
+        raise RulesInvalid(str(error)) from error
 
 
 def read_rules(name: str, text: str) -> list[Rule]:
     """The rules of a file. Raises RulesInvalid naming the fault."""
     try:
-        tree = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise RulesInvalid(f"{name}: {error}") from error
-    return [_rule(name, number, told) for number, told in enumerate(tree.get("rule", []), 1)]
+        file = TomlFile(name, text)
+        file.check_keys("", file.tree, ("rule",))
+        told = file.tree.get("rule", [])
+        if not isinstance(told, list):
+            raise file.fault("", "rule", "is one table: write [[rule]], with two brackets, for each rule.")
+        return [_rule(file, number, one) for number, one in enumerate(told, 1)]
+    except FileInvalidError as error:
+        raise RulesInvalid(str(error)) from error
 
 
-def _rule(name: str, number: int, told: Any) -> Rule:
-    where = f"{name}, rule {number}"
-    reason = told.get("reason") if isinstance(told, Mapping) else None
-    if not isinstance(reason, Mapping) or not isinstance(reason.get("en"), str) or not isinstance(told.get("name"), str):
-        raise RulesInvalid(f'{where}: it needs a name and reason = {{ en = "…" }}.')
-    groups = [[_words([word])] for word in told.get("any", [])]
-    if told.get("all"):
-        groups.append([_words(words) for words in told["all"]])
-    if told.get("pattern"):
+_KEYS = ("name", "reason", "any", "all", "pattern", "strike")
+
+
+def _rule(file: TomlFile, number: int, told: Any) -> Rule:
+    if not isinstance(told, Mapping):
+        raise file.fault("", "rule", "is a list of values: write [[rule]] for each rule.")
+    file.check_keys("rule", told, _KEYS, nth=number)
+    reason, name, strike = told.get("reason"), told.get("name"), told.get("strike", True)
+    if not isinstance(reason, Mapping) or "en" not in reason or not all(isinstance(text, str) for text in reason.values()):
+        raise file.fault("rule", "reason", 'is missing or no table of sentences: write reason = { en = "…" }.', nth=number)
+    if not isinstance(name, str) or not name:
+        raise file.fault("rule", "name", 'is missing or no text: write name = "…".', nth=number)
+    if not isinstance(strike, bool):
+        raise file.fault("rule", "strike", f"is {shown_value(strike)}: write true or false.", nth=number)
+    groups = _groups(file, number, told)
+    if not groups:
+        raise file.fault("rule", "name", f"{shown_value(name)} forbids nothing: it needs any, all or pattern.", nth=number)
+    return Rule(name=name, reasons=dict(reason), matches=groups, strike=strike)
+
+
+def _groups(file: TomlFile, number: int, told: Mapping[str, Any]) -> list[list[re.Pattern[str]]]:
+    groups = [[_words([word])] for word in _texts(file, number, "any", told.get("any", []), 'any = ["…"]')]
+    if "all" in told:
+        each = told["all"] if isinstance(told["all"], list) else [told["all"]]
+        groups.append([_words(_texts(file, number, "all", words, 'all = [["…", "…"], ["…"]]')) for words in each])
+    if "pattern" in told:
         try:
             groups.append([re.compile(told["pattern"])])
-        except re.error as error:
-            raise RulesInvalid(f"{where}: pattern: {error}") from error
-    if not groups:
-        raise RulesInvalid(f"{where}: it needs any, all or pattern.")
-    return Rule(name=told["name"], reasons=dict(reason), matches=groups, strike=told.get("strike", True) is True)
+        except (re.error, TypeError) as error:
+            raise file.fault("rule", "pattern", f"is no regular expression: {error}.", nth=number) from error
+    return groups
+
+
+def _texts(file: TomlFile, number: int, key: str, told: Any, instead: str) -> Sequence[str]:
+    """A list of words; one word alone would be read letter by letter."""
+    if not isinstance(told, list) or not all(isinstance(word, str) and word.strip(" *") for word in told):
+        raise file.fault("rule", key, f"is {shown_value(told)}: write {instead}.", nth=number)
+    return told
 
 
 def _words(words: Sequence[str]) -> re.Pattern[str]:

@@ -9,6 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
+from bot.cogs.toml_file import FileInvalidError, read_text
 from jobs.words import language_of
 
 Occasion = Literal["waiting", "done", "failed"]
@@ -73,8 +74,14 @@ def read_folder(folder: Path | None) -> dict[str, Persona]:
     """The operator's own, ``*.toml``; none where there is no folder. Raises PersonaInvalid."""
     if folder is None or not folder.is_dir():
         return {}
-    found = (read_persona(file.name, file.read_text(encoding="utf-8")) for file in sorted(folder.glob("*.toml")))
-    return {made.key: made for made in found}
+    return {made.key: made for made in map(_read_file, sorted(folder.glob("*.toml")))}
+
+
+def _read_file(file: Path) -> Persona:
+    try:
+        return read_persona(file.name, read_text(file))
+    except FileInvalidError as error:
+        raise PersonaInvalid(str(error)) from error
 
 
 def read_persona(name: str, text: str) -> Persona:
