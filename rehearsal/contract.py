@@ -53,6 +53,7 @@ class Look:
     """One value being compared."""
 
     closed: bool
+    where: str
     problems: list[str] = field(default_factory=list)
     used: Counter[str] = field(default_factory=Counter)
 
@@ -112,7 +113,7 @@ class Contract:
             self._report(report, record["t"], self._gateway[kind], record["d"], closed=False)
 
     def _report(self, report: Report, where: str, schema: Any, value: Any, *, closed: bool) -> None:
-        look = Look(closed)
+        look = Look(closed, where)
         self._compare(look, "", schema, value)
         report.findings += [f"{where}{problem}" for problem in look.problems]
         report.tolerances += look.used
@@ -141,7 +142,7 @@ class Contract:
         """The variant with the fewest problems speaks; one whose `type` fits speaks before all others."""
         best: Look | None = None
         for variant in variants:
-            tried = Look(look.closed)
+            tried = Look(look.closed, look.where)
             self._compare(tried, at, variant, value)
             weight = len(tried.problems) + 100 * self._other_kind(variant, value)
             if best is None or weight < len(best.problems):
@@ -200,7 +201,7 @@ class Contract:
                 self._extra(look, at, name, child)
 
     def _extra(self, look: Look, at: str, name: str, child: Any) -> None:
-        if any(name in keys and at.endswith(end) for end, keys in EXTRA):
+        if any(name in keys and (at.endswith(end) or look.where + at == end) for end, keys in EXTRA):
             look.used["extra-keys"] += 1
         else:
             look.problems.append(f"{at}.{name}: not in the description")
