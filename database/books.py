@@ -1,15 +1,14 @@
 """Accounts, pools and what age was allowed, between the tables and :mod:`jobs.fairness`. Written by claims alone."""
 
-from collections.abc import Mapping
-from functools import cache
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import RowMapping, bindparam, delete, select, update
+from sqlalchemy import RowMapping, delete, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from database.log import CLOCK
+from database.one_trip import Part, write_parts
 from database.tables import account, claim_clock, pool, worker
-from database.upsert import upsert_into
 from jobs.fairness import Account, Changes, Pool
 from jobs.job import UserId
 
@@ -30,21 +29,28 @@ async def read_pool_ids(tx: AsyncConnection) -> set[str]:
 
 
 async def write_changes(
-    tx: AsyncConnection, changes: Changes, forced_at: Mapping[str, float], *, stamp: int, applied: str
+    tx: AsyncConnection,
+    changes: Changes,
+    forced_at: Mapping[str, float],
+    *,
+    stamp: int,
+    applied: str,
+    history: Sequence[Part] = (),
 ) -> None:
-    """Store a claim's changes as number ``stamp``, and that the accounts contain the log up to ``applied``."""
-    dialect = tx.dialect.name
+    """Store a claim's changes as number ``stamp``, and that the accounts contain the log up to ``applied``; with them its history."""
     if changes.gone:
         await tx.execute(delete(account).where(account.c.pool.in_(changes.gone)))
         await tx.execute(delete(pool).where(pool.c.id.in_(changes.gone)))
-    if changes.accounts:
-        rows = [{"user_id": row.user_id, "pool": row.pool, "v": row.v, "stamp": stamp} for row in changes.accounts]
-        await tx.execute(_put_accounts(dialect), rows)
-    if changes.pools:
-        await tx.execute(_put_pools(dialect), [_pool_row(row, stamp) for row in changes.pools])
     for name, seconds in forced_at.items():
         await tx.execute(update(worker).where(worker.c.name == name).values(forced_at=seconds, stamp=stamp))
-    await tx.execute(_put_clock(dialect), {"name": CLOCK, "stamp": stamp, "applied": applied})
+    accounts = [{"user_id": row.user_id, "pool": row.pool, "v": row.v, "stamp": stamp} for row in changes.accounts]
+    pools = [_pool_row(row, stamp) for row in changes.pools]
+    parts = [
+        Part(table=account, rows=accounts, over=("user_id", "pool")),
+        Part(table=pool, rows=pools, over=("id",)),
+        Part(table=claim_clock, rows=[{"name": CLOCK, "stamp": stamp, "applied": applied}], over=("name",)),
+    ]
+    await write_parts(tx, [*history, *parts])
 
 
 def _account(row: RowMapping) -> Account:
@@ -65,30 +71,3 @@ def _pool(row: RowMapping) -> Pool:
 def _pool_row(row: Pool, stamp: int) -> dict[str, Any]:
     facts = {"shift": row.shift, "needs": sorted(row.needs), "workers": sorted(row.workers)}
     return {"id": row.id, "v": row.clock, "facts": facts, "stamp": stamp}
-
-
-@cache
-def _put_accounts(dialect: str) -> Any:
-    insert = upsert_into(dialect, account).values(
-        user_id=bindparam("user_id"), pool=bindparam("pool"), v=bindparam("v"), stamp=bindparam("stamp")
-    )
-    changed = {"v": insert.excluded.v, "stamp": insert.excluded.stamp}
-    return insert.on_conflict_do_update(index_elements=["user_id", "pool"], set_=changed)
-
-
-@cache
-def _put_pools(dialect: str) -> Any:
-    insert = upsert_into(dialect, pool).values(
-        id=bindparam("id"), v=bindparam("v"), facts=bindparam("facts"), stamp=bindparam("stamp")
-    )
-    changed = {"v": insert.excluded.v, "facts": insert.excluded.facts, "stamp": insert.excluded.stamp}
-    return insert.on_conflict_do_update(index_elements=["id"], set_=changed)
-
-
-@cache
-def _put_clock(dialect: str) -> Any:
-    insert = upsert_into(dialect, claim_clock).values(
-        name=bindparam("name"), stamp=bindparam("stamp"), applied=bindparam("applied")
-    )
-    changed = {"stamp": insert.excluded.stamp, "applied": insert.excluded.applied}
-    return insert.on_conflict_do_update(index_elements=["name"], set_=changed)

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from database.books import write_changes
 from database.engine import serialise
-from database.history import Move, record
+from database.history import Move, record_of
 from database.line_keeper import LineKeeper
 from database.queue import ALL_ACTIVE
 from database.rows import jobs_of
@@ -65,7 +65,10 @@ async def claim(tx: AsyncConnection, *, keeper: LineKeeper, decide: Decide | Non
     rows = await _lease(tx, plan.leases, terms) if plan.leases else []
     wrote = bool(rows) or keeper.dirty
     if wrote:
-        await write_changes(tx, plan.changes, plan.forced_at, stamp=keeper.next_stamp, applied=keeper.seen)
+        history = record_of(_moves(rows, plan.leases, terms))
+        await write_changes(
+            tx, plan.changes, plan.forced_at, stamp=keeper.next_stamp, applied=keeper.seen, history=history
+        )
     return Claimed(jobs=tuple(jobs_of(rows)), plan=plan, wrote=wrote)
 
 
@@ -119,13 +122,14 @@ async def _lease(tx: AsyncConnection, leases: Sequence[PlannedLease], terms: Ter
     found = {row["id"]: row for row in (await tx.execute(_statement(tx.dialect.name), parameters)).mappings()}
     if len(found) < len(leases):
         raise Outrun
-    rows = [found[lease.job.id] for lease in leases]
-    moves = [
+    return [found[lease.job.id] for lease in leases]
+
+
+def _moves(rows: Sequence[RowMapping], leases: Sequence[PlannedLease], terms: Terms) -> list[Move]:
+    return [
         Move(row=row, was=JobState.QUEUED, actor=terms.worker, facts=_grounds(lease))
         for row, lease in zip(rows, leases, strict=True)
     ]
-    await record(tx, moves)
-    return rows
 
 
 def _chosen(leases: Sequence[PlannedLease]) -> list[dict[str, Any]]:

@@ -1,6 +1,6 @@
 """What lease holders write: fenced by the epoch, many jobs in one transaction, each failing alone.
 
-However many writes come together, they cost one locking read and one statement for each table they touch. A write that may
+However many writes come together, they cost one locking read and one trip of :mod:`database.one_trip`. A write that may
 not be made is found on the row that was read, before anything is written, so it spoils nobody else's.
 """
 
@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import bindparam, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from database.history import Move, record
+from database.history import Move, record_of
 from database.limits import remember_limits
 from database.moments import now
+from database.one_trip import Part, write_parts
 from database.rows import Row, job_of, pictures_of
 from database.tables import job, result
 from jobs.errors import LeaseLost
@@ -81,9 +82,9 @@ _LOCKING = (
 
 
 async def _locked(tx: AsyncConnection, ids: Sequence[str]) -> tuple[dict[str, Row], datetime]:
-    found = (await tx.execute(_LOCKING, {"ids": sorted(set(ids))})).mappings().all()
-    rows: dict[str, Row] = {row["id"]: {name: row[name] for name in _COLUMNS} for row in found}
-    return rows, found[0]["at"] if found else _NEVER
+    found = (await tx.execute(_LOCKING, {"ids": sorted(set(ids))})).all()
+    rows: dict[str, Row] = {row.id: dict(zip(_COLUMNS, row, strict=False)) for row in found}  # the last of a row is the time
+    return rows, found[0].at if found else _NEVER
 
 
 _COLUMNS = tuple(column.name for column in job.columns)
@@ -145,17 +146,12 @@ class _Work:
             self._limits.append(write.limit)
 
     async def write(self, tx: AsyncConnection) -> None:
-        """One statement a table; two for the jobs where some ended and others began."""
-        by_columns: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+        """One part a table; two for the jobs where some ended and others began."""
+        by_columns: dict[frozenset[str], list[dict[str, Any]]] = {}
         for job_id, values in self._changed.items():
-            parameters = {f"b_{name}": value for name, value in values.items()}
-            by_columns.setdefault(tuple(sorted(values)), []).append({"b_seq": self._rows[job_id]["seq"], **parameters})
-        for names, parameters in by_columns.items():
-            change = update(job).where(job.c.seq == bindparam("b_seq"))
-            await tx.execute(change.values({name: bindparam(f"b_{name}") for name in names}), parameters)
-        if self._results:
-            await tx.execute(insert(result), self._results)
-        await record(tx, self._moves)
+            by_columns.setdefault(frozenset(values), []).append({"seq": self._rows[job_id]["seq"], **values})
+        changed = [Part(table=job, rows=rows, known=True) for rows in by_columns.values()]
+        await write_parts(tx, [*changed, Part(table=result, rows=self._results), *record_of(self._moves)])
         await remember_limits(tx, self._limits)
 
 

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from database.one_trip import Part, write_parts
 from database.rows import Row
 from database.tables import ENDED, job_event, outbox
 from jobs.ports import DeliveryKind
@@ -44,13 +44,14 @@ class Move:
 
 
 async def record(tx: AsyncConnection, moves: Sequence[Move]) -> None:
-    """Write history and deliveries of all moves; two statements however many there are."""
-    if not moves:
-        return
-    await tx.execute(insert(job_event), [_line(move) for move in moves])
+    """Write history and deliveries of all moves, however many there are."""
+    await write_parts(tx, record_of(moves))
+
+
+def record_of(moves: Sequence[Move]) -> list[Part]:
+    """History and deliveries of all moves, to be written with what they tell of."""
     owed = [_delivery(move.row, kind) for move in moves for kind in move.deliveries]
-    if owed:
-        await tx.execute(insert(outbox), owed)
+    return [Part(table=job_event, rows=[_line(move) for move in moves]), Part(table=outbox, rows=owed)]
 
 
 def _line(move: Move) -> dict[str, object]:

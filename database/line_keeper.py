@@ -185,24 +185,27 @@ async def _rows(tx: AsyncConnection, which: Any, *, limit: int | None = None) ->
 
 def _tell(line: Line, news: Sequence[RowMapping]) -> None:
     """First every charge that ended, in the order of the log; then each job as it is now."""
-    jobs: dict[str, Row | None] = {}
-    settled: dict[str, bool] = {}
+    latest: dict[str, RowMapping] = {}
     for event in news:
         if event["event"] is None:
             continue
-        job_id = event["event_job"]
-        row = {name: event[f"j_{name}"] for name in JOB_COLUMNS} if event["j_id"] is not None else None
-        jobs[job_id] = row
-        settled[job_id] = not event["fresh"]
+        latest[event["event_job"]] = event
         if event["kept"] is not None:
-            _end(line, job_id, row, event)
-    for job_id, row in jobs.items():
-        _set(line, job_id, row, settled=settled[job_id])
+            _end(line, event["event_job"], event)
+    for job_id, event in latest.items():
+        _set(line, job_id, _row_of(event), settled=not event["fresh"])
 
 
-def _end(line: Line, job_id: str, row: Row | None, event: RowMapping) -> None:
+_LABELS = tuple((name, f"j_{name}") for name in JOB_COLUMNS)
+
+
+def _row_of(event: RowMapping) -> Row | None:
+    return {name: event[label] for name, label in _LABELS} if event["j_id"] is not None else None
+
+
+def _end(line: Line, job_id: str, event: RowMapping) -> None:
     charged = (event["facts"] or {}).get("charged") or {}
-    if job_id not in line.active and row is not None and charged and event["fresh"]:
+    if job_id not in line.active and charged and event["fresh"] and (row := _row_of(event)) is not None:
         # Leased by another host and ended since our last look: its charge is known from the log alone.
         line.holds(_active({**row, "charged": charged, "worker": ""}))
     line.ends(JobId(job_id), event["kept"], settled=not event["fresh"])

@@ -50,6 +50,9 @@ Serial = BigInteger().with_variant(Integer, "sqlite")
 """SQLite numbers rows by itself only where the key is spelled INTEGER."""
 
 
+_encoded = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode
+
+
 class Json(TypeDecorator[Any]):
     """JSON in a text column, escaped to ASCII: a NUL or half a surrogate pair from outside stays storable."""
 
@@ -58,7 +61,7 @@ class Json(TypeDecorator[Any]):
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
         """Written compactly; NaN and infinities are refused."""
-        return None if value is None else json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+        return None if value is None else _encoded(value)
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
         """As it was written."""

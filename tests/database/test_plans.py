@@ -11,6 +11,7 @@ from database.engine import Database
 from database.fenced import _LOCKING
 from database.log import _news, read_position
 from database.moments import moment_from_now, now
+from database.one_trip import _together
 from database.outbox import _due
 from database.queue import ACTIVE, ALL_ACTIVE, QUEUED
 from database.submitting import _known_and_waiting
@@ -103,3 +104,19 @@ async def test_a_lease_finds_its_jobs_and_their_persons_slots_by_index(long_queu
 
     assert any(index in plan for index in ("uq_job_id", "sqlite_autoindex_job_1", "(id=?)"))
     assert any(index in plan for index in ACTIVE_ROWS)
+
+
+async def test_jobs_that_change_together_are_found_by_index(long_queue: Database):
+    """PostgreSQL, left to itself, believes that what it is sent are a hundred jobs. On SQLite each is a statement by its key."""
+    if not long_queue.is_postgresql:
+        return
+    statement = _together(((job, ("seq", "state"), (), True),)).params(rows_0="[]", seqs_0=[1, 2])
+
+    async def explain(tx: AsyncConnection) -> str:
+        sql = str(statement.compile(dialect=tx.dialect, compile_kwargs={"literal_binds": True}))
+        return "\n".join((await tx.exec_driver_sql("EXPLAIN " + sql)).scalars())
+
+    plan = await long_queue.read(explain)
+
+    assert "pk_job" in plan
+    assert "Seq Scan on job" not in plan
