@@ -22,7 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from database.direct import is_trusted, trust_direct_connections
 from database.faults import outage_of
 from database.file_lock import hold_file_lock
-from database.in_thread import WriterThread
+from database.in_thread import SqliteThreads, WriterThread
 from database.together import Together
 from database.url import Target, read_url
 from jobs.errors import StoreUnavailable
@@ -42,6 +42,8 @@ _LIMITS = {"lock_timeout": "2s", "statement_timeout": "15s", "idle_in_transactio
 _SET_LIMITS = "SELECT " + ", ".join(f"set_config('{name}', '{value}', true)" for name, value in _LIMITS.items())
 _SHARE = 64
 """Works in one commit at most, so that the first of them does not wait for ever."""
+_READERS = 2
+"""Threads that read one SQLite file. More would only wait for the interpreter."""
 _NAMESPACE = 0x6461726B  # "dark": the first half of our advisory locks
 
 
@@ -52,10 +54,13 @@ class PassingOutage(StoreUnavailable):
 class Database:
     """Transactions on the open database. Made by :func:`open_database`."""
 
-    def __init__(self, writer: AsyncEngine, reader: AsyncEngine, *, thread: WriterThread | None = None) -> None:
+    def __init__(
+        self, writer: AsyncEngine, reader: AsyncEngine, *, thread: WriterThread | None = None, readers: SqliteThreads | None = None
+    ) -> None:
         self._writer = writer
         self._reader = reader
         self._thread = thread
+        self._readers = readers
         self._commits: Together[Work[Any], Any] = Together(self._in_one_commit, at_most=_SHARE)
 
     @property
@@ -112,8 +117,9 @@ class Database:
     async def close(self) -> None:
         """End what is being written and close the connections."""
         await self._commits.close()
-        if self._thread is not None:
-            await self._thread.close()
+        for threads in (self._readers, self._thread):
+            if threads is not None:
+                await threads.close()
         await self._writer.dispose()
         if self._reader.sync_engine.pool is not self._writer.sync_engine.pool:
             await self._reader.dispose()
@@ -149,9 +155,10 @@ class Database:
         raise AssertionError("unreachable: the last try returns or raises")
 
     async def _once(self, engine: AsyncEngine, work: Work[_T]) -> _T:
-        if engine is self._writer and self._thread is not None:
+        threads = self._thread if engine is self._writer else self._readers
+        if threads is not None:
             async with asyncio.timeout(_TRANSACTION_TIMEOUT):
-                return await self._thread.run(work)
+                return await threads.run(work)
         async with asyncio.timeout(_TRANSACTION_TIMEOUT), engine.begin() as tx:
             return await work(tx)
 
@@ -202,8 +209,11 @@ async def open_database(url: str, *, sqlite_synchronous: Synchronous = "FULL") -
         if target.file is not None:
             await stack.enter_async_context(hold_file_lock(target.file, patience=_LOCK_PATIENCE))
         writer, reader = engines(target, sqlite_synchronous=sqlite_synchronous)
-        thread = None if target.file is None else WriterThread(sqlite_thread_engine(target, synchronous=sqlite_synchronous))
-        database = Database(writer, reader, thread=thread)
+        thread = readers = None
+        if target.file is not None:
+            thread = WriterThread(sqlite_thread_engine(target, synchronous=sqlite_synchronous))
+            readers = SqliteThreads(sqlite_thread_engine(target, synchronous=sqlite_synchronous, writes=False), _READERS)
+        database = Database(writer, reader, thread=thread, readers=readers)
         stack.push_async_callback(database.close)
         yield database
 
@@ -226,13 +236,12 @@ def sqlite_engine(target: Target, *, synchronous: Synchronous, writes: bool = Tr
     return engine
 
 
-def sqlite_thread_engine(target: Target, *, synchronous: Synchronous) -> Engine:
-    """One writing connection for a thread of its own."""
+def sqlite_thread_engine(target: Target, *, synchronous: Synchronous, writes: bool = True) -> Engine:
+    """One writing connection for a thread of its own, or one that cannot write for each reading thread."""
     url = target.url.set(drivername="sqlite+pysqlite")
-    engine = create_engine(
-        url, poolclass=QueuePool, pool_size=1, max_overflow=0, connect_args={"check_same_thread": False}, hide_parameters=True
-    )
-    _prepare_sqlite(engine, synchronous=synchronous, writes=True, foreign_keys=True)
+    how = {"connect_args": {"check_same_thread": False}, "hide_parameters": True}
+    engine = create_engine(url, poolclass=QueuePool, pool_size=1 if writes else _READERS, max_overflow=0, **how)
+    _prepare_sqlite(engine, synchronous=synchronous, writes=writes, foreign_keys=True)
     return engine
 
 

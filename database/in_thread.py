@@ -1,4 +1,4 @@
-"""SQLite's writing transactions, each in one go on a thread of their own.
+"""SQLite's transactions, each in one go on a thread: one for all that writes, a few for what only reads.
 
 A driver that is asked statement by statement over an event loop pays four thread changes for each, many times what SQLite itself
 needs. A work of ours awaits nothing but its own statements, so a whole transaction can run on the thread: its coroutine is driven
@@ -39,6 +39,10 @@ class ThreadTransaction:
         """As AsyncConnection.exec_driver_sql."""
         return self._connection.exec_driver_sql(statement, parameters)
 
+    async def run_sync(self, work: Callable[[Connection], _T]) -> _T:
+        """As AsyncConnection.run_sync."""
+        return work(self._connection)
+
     def begin_nested(self) -> "_Savepoint":
         """As AsyncConnection.begin_nested."""
         return _Savepoint(self._connection)
@@ -60,25 +64,41 @@ class _Savepoint:
             self._nested.rollback()
 
 
-class WriterThread:
-    """The one thread that writes to one SQLite file."""
+class SqliteThreads:
+    """Threads with a connection each to one SQLite file."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, count: int) -> None:
         self._engine = engine
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
+        self._threads = ThreadPoolExecutor(count, thread_name_prefix="ledger")
 
     async def run(self, work: Callable[[AsyncConnection], Awaitable[_T]]) -> _T:
         """One transaction. A caller that is cancelled does not stop it; its answer is lost, as any may be."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._drive, work)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._drive, work)
+
+    async def close(self) -> None:
+        """Wait for what is under way, and close the connections."""
+        await asyncio.to_thread(self._threads.shutdown)
+        await asyncio.to_thread(self._engine.dispose)
+
+    def _drive(self, work: Callable[[Any], Awaitable[_T]]) -> _T:
+        with self._engine.begin() as connection:
+            steps = work(ThreadTransaction(connection)).__await__()
+            try:
+                next(steps)
+            except StopIteration as done:
+                return done.value
+            raise RuntimeError("a transaction awaits nothing but its own statements: it holds the database for everybody")
+
+
+class WriterThread(SqliteThreads):
+    """The one thread that writes to one SQLite file. The last act of its connection is to empty the WAL."""
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__(engine, 1)
 
     async def empty_wal(self) -> bool:
         """Move all of the WAL into the file and cut it to nothing, between two transactions. False: a reader held on to it."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._empty_wal)
-
-    async def close(self) -> None:
-        """Wait for what is being written, and close the connection, whose last act is to empty the WAL."""
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._engine.dispose)
-        self._thread.shutdown()
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._empty_wal)
 
     def _empty_wal(self) -> bool:
         # Straight on the driver: SQLAlchemy would begin a transaction, and within one a checkpoint is refused.
@@ -93,12 +113,3 @@ class WriterThread:
         finally:
             connection.close()
         return not busy
-
-    def _drive(self, work: Callable[[Any], Awaitable[_T]]) -> _T:
-        with self._engine.begin() as connection:
-            steps = work(ThreadTransaction(connection)).__await__()
-            try:
-                next(steps)
-            except StopIteration as done:
-                return done.value
-            raise RuntimeError("a transaction awaits nothing but its own statements: it holds the database for everybody")

@@ -36,6 +36,12 @@ class SqlMemberStore:
         query = select(preference.c.choices).where(preference.c.user_id == user_id)
         return await self._database.read(lambda tx: _scalar(tx, query)) or {}
 
+    async def everybodys_preferences(self, *, limit: int) -> Mapping[UserId, Mapping[str, Any]]:
+        """See the port."""
+        query = select(preference.c.user_id, preference.c.choices).limit(limit)
+        rows = await self._database.read(partial(_rows_of, query=query))
+        return {UserId(row["user_id"]): row["choices"] or {} for row in rows}
+
     async def prefer(self, user_id: UserId, changes: Mapping[str, Any]) -> Mapping[str, Any]:
         """See the port. Raises InvalidRequest for text that no database takes."""
         if not storable(user_id) or not all(storable(str(value)) for value in changes.values()):

@@ -34,6 +34,10 @@ class Members(Protocol):
         """What the person chose, {} at first."""
         ...
 
+    async def everybodys_preferences(self, *, limit: int) -> Mapping[UserId, Mapping[str, Any]]:
+        """What everybody chose who chose anything, ``limit`` of them at most."""
+        ...
+
     async def prefer(self, user_id: UserId, changes: Mapping[str, Any]) -> Mapping[str, Any]:
         """Change some of it (None takes a choice back); all of it as it is now."""
         ...

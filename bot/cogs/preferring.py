@@ -1,4 +1,4 @@
-"""What each person chose, from memory: one read of the ledger a person, since commands must be answered within seconds."""
+"""What each person chose, from memory: read once for everybody, since commands must be answered within seconds."""
 
 import asyncio
 from collections import OrderedDict
@@ -18,23 +18,28 @@ PATIENCE = 0.6
 
 
 class Choices:
-    """Preferences with a cache. One process writes them, so the cache is right; a second host reads anew after its restart."""
+    """Preferences with a cache. One bot at a time writes them, so its cache is right; the next bot begins with an empty one."""
 
     def __init__(self, members: Members) -> None:
         self._members = members
         self._known: OrderedDict[UserId, Preferences] = OrderedDict()
+        self._has_all = False
+        """Everybody's choices were read and none was dropped since: whoever is not here chose nothing."""
+        self._is_new = True
+        self._reading = asyncio.Lock()
 
     async def of(self, user_id: UserId) -> Preferences:
         """The person's choices; the house's own when the ledger cannot be read now."""
-        known = self._known.get(user_id)
-        if known is None:
+        if user_id not in self._known and not self._has_all:
             try:
                 async with asyncio.timeout(PATIENCE):
-                    known = self._keep(user_id, await self._members.preferences(user_id))
+                    await self._read(user_id)
             except (StoreUnavailable, TimeoutError):
                 return Preferences()
+        if user_id not in self._known:
+            return Preferences()
         self._known.move_to_end(user_id)
-        return known
+        return self._known[user_id]
 
     def language_of(self, user_id: UserId) -> str | None:
         """The language chosen, as far as memory knows."""
@@ -49,8 +54,22 @@ class Choices:
         """They were erased."""
         self._known.pop(user_id, None)
 
+    async def _read(self, user_id: UserId) -> None:
+        """Everybody's, the first time; one person's where they are too many to keep."""
+        async with self._reading:
+            if user_id in self._known or self._has_all:
+                return
+            if self._is_new:
+                everybody = await self._members.everybodys_preferences(limit=KEPT)
+                self._is_new, self._has_all = False, len(everybody) < KEPT
+                for each in everybody.keys() - self._known.keys():  # what was changed meanwhile is newer
+                    self._keep(each, everybody[each])
+        if not self._has_all and user_id not in self._known:
+            self._keep(user_id, await self._members.preferences(user_id))
+
     def _keep(self, user_id: UserId, values: Mapping[str, Any]) -> Preferences:
         made = self._known[user_id] = Preferences.read(values)
         if len(self._known) > KEPT:
             self._known.popitem(last=False)
+            self._has_all = False
         return made
