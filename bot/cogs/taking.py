@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import discord
 
@@ -46,6 +47,7 @@ class Taker:
         gates: Sequence[Gate] = (),
         standing: Callable[[discord.User | discord.Member], Standing],
         is_adult: Callable[[str | None], bool] = lambda model: False,
+        may_wait: Gate,
     ) -> None:
         self._desk = desk
         self._studios = studios
@@ -53,6 +55,7 @@ class Taker:
         self._gates = tuple(gates)
         self._standing = standing
         self._is_adult = is_adult
+        self._may_wait = may_wait
 
     async def usual(self, interaction: discord.Interaction) -> Preferences:
         """What this person chose in /settings."""
@@ -65,7 +68,7 @@ class Taker:
         wish = Wish(person=interaction.user, request=request, channel=interaction.channel, locale=locale)
         for gate in self._gates:
             await gate(wish)
-        channel_id = await self._studios.find_or_make(interaction.user, locale=locale)
+        channel_id = await self._studios.find_or_make(interaction.user, locale=locale, before_making=partial(self._may_wait, wish))
         if self._is_adult(request.model):
             await self._studios.restrict_by_age(channel_id)
         place = Place(guild_id=str(interaction.guild_id), channel_id=str(channel_id), locale=locale)

@@ -245,6 +245,21 @@ async def test_a_role_gives_weight_and_a_waiting_limit_beyond_the_house_s(open_s
         assert stored_weights(tmp_path / "darkroom.sqlite3", scene.users[who]) == [weight] * limit
 
 
+async def test_nobody_gets_a_studio_made_only_to_be_refused_for_what_waits(open_scene: OpenScene, tmp_path):
+    file = tmp_path / "quotas.toml"
+    file.write_text("[everyone]\nwaiting=2\n")
+    scene = await open_scene(worker={"max_batch": 1}, door={"quotas": file})
+    scene.worker.gate.clear()
+    await scene.imagine("chen")
+    await scene.card_of("chen", "Step")  # the one worker is busy: all others wait
+    for n in range(2):
+        await scene.imagine("ada", f"fox {n}")
+    await scene.play.delete_channel((await scene.studio_of("ada"))["id"])
+    assert "You have 2 requests waiting" in await scene.said("ada", "one more")
+    assert await scene.studios_of("ada") == []
+    assert "studio" in await scene.said("bruno", "un zorro") or "estudio" in await scene.said("bruno", "un zorro")
+
+
 def stored_weights(ledger: Path, user: str) -> list[float]:
     with closing(sqlite3.connect(ledger)) as connection:
         return [weight for (weight,) in connection.execute("select weight from job where user_id = ?", (f"discord:{user}",))]

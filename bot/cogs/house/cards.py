@@ -1,6 +1,6 @@
 """What the house says of itself: queue, GPUs, help. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,9 @@ from jobs.job import JobState
 from jobs.run import WorkerReport
 from jobs.words import duration, say
 
-MINE_SHOWN, WORKERS_SHOWN = 8, 12
+MINE_SHOWN, WORKERS_SHOWN, NOTES_SHOWN, NOTE_MAX = 8, 12, 2, 120
+WORDS_MAX = 3_500
+"""Characters about workers: a message of components takes 4,000 in all."""
 
 
 def queue_card(mine: Sequence[JobStatus], waiting: int, locale: str | None) -> Card:
@@ -60,28 +62,37 @@ class Speed:
     eta: Eta | None
 
 
-def status_card(workers: Sequence[WorkerReport], waiting: int, speed: Speed, locale: str | None) -> Card:
-    """Each GPU with its models, its places, and what is measured of it."""
+def status_card(
+    workers: Sequence[WorkerReport], waiting: int, speed: Speed, locale: str | None, *, resting: Collection[str] = ()
+) -> Card:
+    """Each GPU with its models, its places, what is measured of it and what it says of itself. ``resting``: told to by the operator."""
     if not workers:
         return panel(ui.TextDisplay(f"**{say('house.status', locale)}**\n{say('why.offline', locale)}"))
-    free = sum(worker.room > 0 and not worker.draining for worker in workers)
+    free = sum(worker.room > 0 and not worker.draining and worker.name not in resting for worker in workers)
     head = say("house.free", locale, n=free, total=len(workers))
     if speed.eta is not None:
         time = roughly((speed.eta.low + speed.eta.high) / 2, locale)
         head += f" {say('house.speed', locale, time=time, model=shown(speed.model, limit=60))}"
     total = say("house.waiting", locale, n=waiting) if waiting else say("queue.empty", locale)
     parts: list[ui.Item[Any]] = [ui.TextDisplay(f"**{say('house.status', locale)}**\n{head}\n{total}")]
-    parts += [ui.TextDisplay(_worker(worker, locale)) for worker in workers[:WORKERS_SHOWN]]
-    return panel(*parts)
+    told = [_worker(worker, locale, rests=worker.name in resting) for worker in workers[:WORKERS_SHOWN]]
+    while sum(map(len, told)) > WORDS_MAX:
+        told.pop()
+    if len(told) < len(workers):
+        told.append(f"-# {say('house.more', locale, n=len(workers) - len(told))}")
+    return panel(*parts, *map(ui.TextDisplay, told))
 
 
-def _worker(worker: WorkerReport, locale: str | None) -> str:
+def _worker(worker: WorkerReport, locale: str | None, *, rests: bool) -> str:
     busy = max(0, worker.max_batch - worker.room)
-    state = say("house.draining" if worker.draining else "house.places", locale, n=busy, total=worker.max_batch)
+    key = "house.resting" if rests else "house.draining" if worker.draining else "house.places"
+    state = say(key, locale, n=busy, total=worker.max_batch)
     loaded = ", ".join(shown(name, limit=40) for name in sorted(worker.loaded)[:4]) or say("house.nothing_loaded", locale)
     more = say("house.models", locale, n=len(worker.models))
     facts = " · ".join([state, say("house.loaded", locale, models=loaded), more])
-    return f"**{shown(worker.name, limit=60)}** {shown(worker.device, limit=60)}\n-# {facts}"
+    notes = [say("house.note", locale, note=shown(note, limit=NOTE_MAX)) for note in worker.notes[:NOTES_SHOWN]]
+    lines = [facts, *notes]
+    return f"**{shown(worker.name, limit=60)}** {shown(worker.device, limit=60)}\n" + "\n".join(f"-# {line}" for line in lines)
 
 
 COMMANDS = (

@@ -12,7 +12,7 @@ from bot.cogs.safety.quotas import Allowance, Quotas
 from bot.cogs.safety.rules import Rule, first_broken
 from bot.cogs.taking import Wish
 from jobs.desk import Standing
-from jobs.errors import DarkroomError
+from jobs.errors import DarkroomError, WaitingLimitReached
 from jobs.job import UserId
 from jobs.ports import Clock
 from jobs.words import say
@@ -187,6 +187,16 @@ class Gates:
         allowed = self.allowance(wish.person).gpu_seconds
         if allowed is not None and (await self._conduct.load(user_id)).seconds >= allowed:
             raise DarkroomError("quota_spent", minutes=round(allowed / 60, 1))
+
+    async def check_waiting(self, wish: Wish) -> None:
+        """Whether one more may wait. The desk asks again with the commit; this is for whoever would get a studio made for nothing.
+
+        Raises WaitingLimitReached.
+        """
+        limit = self.allowance(wish.person).waiting
+        waiting = (await self._conduct.load(user_of_person(wish.person))).waiting
+        if waiting >= limit:
+            raise WaitingLimitReached("waiting_limit", waiting=waiting, limit=limit)
 
     def standing(self, person: discord.User | discord.Member) -> Standing:
         """What their roles give them at the desk, which holds the waiting limit: there a repeated request finds its job first."""

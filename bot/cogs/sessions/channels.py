@@ -8,7 +8,7 @@ channels are read before another is made. And the library repeats a create after
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol
 from weakref import WeakValueDictionary
 
@@ -125,11 +125,15 @@ class Studios:
             return known
         return await self._adopt(person_id)
 
-    async def find_or_make(self, person: discord.abc.User, *, locale: str | None) -> int:
-        """The person's channel id. Raises StudioImpossible, StoreUnavailable, and what discord.py raises."""
+    async def find_or_make(
+        self, person: discord.abc.User, *, locale: str | None, before_making: Callable[[], Awaitable[None]] | None = None
+    ) -> int:
+        """The person's channel id. Raises StudioImpossible, StoreUnavailable, and what discord.py and ``before_making`` raise."""
         lock = self._locks.setdefault(person.id, asyncio.Lock())
         async with lock:  # two commands of one person make one channel
             found = await self.find(person.id)
+            if found is None and before_making is not None:
+                await before_making()
             channel_id = found or await self._make(person, locale)
             await self._note_use(person.id, channel_id, is_new=found is None)
             return channel_id

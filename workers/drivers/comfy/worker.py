@@ -111,7 +111,7 @@ class ComfyWorker:
             room=0 if self._errands or self._gatherings else largest,
             loras=bench.abilities.lora_offers,
             running=tuple(key for key, member in self._members.items() if member.is_live),
-            notes=(f"one by one: {bench.abilities.pack}",) if bench.abilities.pack else (),
+            notes=(f"Pictures are made one by one: {bench.abilities.pack}.",) if bench.abilities.pack else (),
         )
 
     async def run(self, run: Run, *, resume: bool = False) -> AsyncGenerator[RunEvent, None]:
