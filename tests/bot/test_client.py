@@ -132,4 +132,4 @@ async def test_a_rules_file_that_cannot_be_used_ends_the_door_with_its_fault(ope
     options = DoorOptions(guild_id=scene.guild_id, rules=tmp_path / "rules.toml")
     with pytest.raises(DiscordDoorError) as refused:
         await keep_serving(scene.bot.parts, options, scene.server.token, asyncio.Event())
-    assert "rules.toml, rule 1" in explain(refused.value, "en")
+    assert "rules.toml: rule" in explain(refused.value, "en")
