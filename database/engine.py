@@ -18,11 +18,13 @@ from uuid import uuid4
 from sqlalchemy import Engine, QueuePool, create_engine, event, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.util import greenlet_spawn
 
 from database.direct import is_trusted, trust_direct_connections
 from database.faults import outage_of
 from database.file_lock import hold_file_lock
 from database.in_thread import SqliteThreads, WriterThread
+from database.one_go import in_one_go
 from database.together import Together
 from database.url import Target, read_url
 from jobs.errors import StoreUnavailable
@@ -45,6 +47,7 @@ _SHARE = 64
 _READERS = 2
 """Threads that read one SQLite file. More would only wait for the interpreter."""
 _NAMESPACE = 0x6461726B  # "dark": the first half of our advisory locks
+_LOCK = text("SELECT pg_advisory_xact_lock(:space, :key)")
 
 
 class PassingOutage(StoreUnavailable):
@@ -156,11 +159,10 @@ class Database:
 
     async def _once(self, engine: AsyncEngine, work: Work[_T]) -> _T:
         threads = self._thread if engine is self._writer else self._readers
-        if threads is not None:
-            async with asyncio.timeout(_TRANSACTION_TIMEOUT):
+        async with asyncio.timeout(_TRANSACTION_TIMEOUT):
+            if threads is not None:
                 return await threads.run(work)
-        async with asyncio.timeout(_TRANSACTION_TIMEOUT), engine.begin() as tx:
-            return await work(tx)
+            return await greenlet_spawn(in_one_go, engine.sync_engine, work)
 
 
 async def _each_in_a_savepoint(tx: AsyncConnection, works: Sequence[Work[Any]]) -> list[Any]:
@@ -187,7 +189,7 @@ async def serialise(tx: AsyncConnection, purpose: int, what: int = 0) -> None:
     A statement of its own, so that the next one sees what the one before us committed.
     """
     if tx.dialect.name == "postgresql":
-        await tx.execute(text("SELECT pg_advisory_xact_lock(:space, :key)"), {"space": _NAMESPACE + purpose, "key": what})
+        await tx.execute(_LOCK, {"space": _NAMESPACE + purpose, "key": what})
 
 
 async def try_serialise(tx: AsyncConnection, purpose: int) -> bool:

@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 import threading
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -124,26 +125,33 @@ async def test_readers_do_not_wait_for_a_writer_and_see_what_was_committed(datab
     store = SqlJobStore(database)
     await ask(store)
     under_way, may_end = threading.Event(), threading.Event()
-    seen: list[int] = []
 
     async def slow_write(tx) -> None:
         await tx.exec_driver_sql("DELETE FROM outbox")
         await tx.exec_driver_sql("DELETE FROM job")
         under_way.set()
         if database.is_postgresql:
-            seen.append(len(await store.unfinished()))
+            await tx.exec_driver_sql("SELECT pg_advisory_xact_lock(1)")
         else:  # its writer has a thread of its own
             assert may_end.wait(20)
 
-    async with asyncio.TaskGroup() as group:
+    async with asyncio.TaskGroup() as group, _holding_a_lock(database):
         group.create_task(database.write(slow_write))
         await asyncio.to_thread(under_way.wait, 20)
-        if not database.is_postgresql:
-            seen.append(len(await store.unfinished()))
-            may_end.set()
+        assert len(await store.unfinished()) == 1
+        may_end.set()
 
-    assert seen == [1]
     assert await store.unfinished() == []
+
+
+@contextlib.asynccontextmanager
+async def _holding_a_lock(database: Database) -> AsyncIterator[None]:
+    if not database.is_postgresql:
+        yield
+        return
+    async with database._writer.begin() as other:
+        await other.exec_driver_sql("SELECT pg_advisory_xact_lock(1)")
+        yield
 
 
 async def test_a_cancelled_transaction_leaves_no_stuck_connection(database: Database):
@@ -152,7 +160,7 @@ async def test_a_cancelled_transaction_leaves_no_stuck_connection(database: Data
     async def clear(tx) -> None:
         await tx.exec_driver_sql("DELETE FROM job")
         if database.is_postgresql:
-            await asyncio.sleep(60)
+            await tx.exec_driver_sql("SELECT pg_sleep(60)")
         raise ZeroDivisionError
 
     await ask(store)
@@ -166,18 +174,17 @@ async def test_a_cancelled_transaction_leaves_no_stuck_connection(database: Data
     assert len(await claim(store)) == 1
 
 
-async def test_a_transaction_on_sqlite_may_not_wait_for_anything_else(file: Path):
+async def test_a_transaction_may_not_wait_for_anything_else(database: Database):
     something_else = asyncio.get_running_loop().create_future()
 
     async def waits(tx) -> None:
         await tx.exec_driver_sql("DELETE FROM job")
         await something_else
 
-    async with open_database(sqlite_url(file)) as database:
-        await ask(SqlJobStore(database))
-        with pytest.raises(RuntimeError, match="awaits nothing but its own statements"):
-            await database.write(waits)
-        assert len(await SqlJobStore(database).unfinished()) == 1
+    await ask(SqlJobStore(database))
+    with pytest.raises(RuntimeError, match="awaits nothing but its own statements"):
+        await database.write(waits)
+    assert len(await SqlJobStore(database).unfinished()) == 1
 
 
 async def test_what_was_written_is_there_after_opening_again(open_again: Open):
