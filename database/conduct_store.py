@@ -1,12 +1,12 @@
 """Strikes, bans, the audit log, and how much of the house somebody used: for rules and quotas."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import Any
 
-from sqlalchemy import delete, insert, or_, select, update
+from sqlalchemy import delete, insert, or_, select, union, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from database.engine import Database
@@ -64,6 +64,12 @@ class SqlConductStore:
         """The ban that holds now, or None."""
         query = select(ban).where(ban.c.user_id == user_id, or_(ban.c.until.is_(None), ban.c.until > now()))
         return await self._database.read(partial(_row, query=query))
+
+    async def accused(self, *, seconds: float, limit: int) -> Collection[UserId]:
+        """Whoever has a ban, or had a strike in the last ``seconds``; ``limit`` of them at most."""
+        struck = select(strike.c.user_id).where(strike.c.at > moment_from_now(-seconds))
+        query = union(select(ban.c.user_id), struck).limit(limit)
+        return {UserId(found) for found in await self._database.read(partial(_scalars, query=query))}
 
     async def note(self, actor: str, action: str, subject: str, **detail: Any) -> None:
         """A line of the audit log."""

@@ -1,6 +1,7 @@
 """What a wish must pass before it is taken: bans, the rules about words, age, quotas."""
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
@@ -27,10 +28,11 @@ TIME_OUT = 86_400.0
 """Seconds without requests after the last of too many strikes."""
 
 
-CLEAN_FOR = 30.0
-"""Seconds for which nobody asks again whether somebody is banned; what this process decides counts at once."""
+ACCUSED_FOR = 30.0
+"""Seconds for which nobody asks again who is banned or has strikes; what this process decides counts at once."""
 
-CLEAN_MAX = 10_000
+ACCUSED_MAX = 10_000
+"""With more of them everybody is looked at one by one."""
 
 
 class Load(Protocol):
@@ -83,6 +85,10 @@ class Conduct(Protocol):
         """The ban that holds now, or None."""
         ...
 
+    async def accused(self, *, seconds: float, limit: int) -> Collection[UserId]:
+        """Whoever has a ban, or had a strike in the last ``seconds``; ``limit`` of them at most."""
+        ...
+
     async def note(self, actor: str, action: str, subject: str, **detail: Any) -> None:
         """A line of the audit log."""
         ...
@@ -125,7 +131,11 @@ class Gates:
         self._quotas = quotas
         self._adult = adult_models
         self._usual_model = usual_model
-        self._clean: dict[UserId, float] = {}
+        self._accused: set[UserId] | None = None
+        """None: too many to keep, or not read yet."""
+        self._accused_until = float("-inf")
+        self._decisions = 0
+        self._reading = asyncio.Lock()
 
     def use(self, *, rules: Sequence[Rule] | None = None, quotas: Quotas | None = None) -> None:
         """These hold from now on."""
@@ -134,7 +144,9 @@ class Gates:
 
     def look_again(self, user_id: UserId) -> None:
         """Something was decided about this person: the next request asks the ledger."""
-        self._clean.pop(user_id, None)
+        self._decisions += 1
+        if self._accused is not None:
+            self._accused.add(user_id)
 
     async def check(self, wish: Wish) -> None:
         """Let it pass, or raise why not: DarkroomError."""
@@ -155,13 +167,24 @@ class Gates:
             raise DarkroomError("adults_only", model=wish.request.model or self._usual_model)
 
     async def _check_ban(self, user_id: UserId) -> None:
-        now = self._clock.monotonic()
-        if self._clean.get(user_id, float("-inf")) > now:  # two readings saved for whoever asks often
+        """One reading now and then for everybody instead of two for each request: a thousand newcomers are no load."""
+        if self._clock.monotonic() >= self._accused_until:
+            async with self._reading:
+                await self._read_accused()
+        if self._accused is None or user_id in self._accused:
+            await self._read_ban(user_id)
+
+    async def _read_accused(self) -> None:
+        now, decisions = self._clock.monotonic(), self._decisions
+        if now < self._accused_until:  # somebody else read while we waited
             return
-        await self._read_ban(user_id)
-        if len(self._clean) >= CLEAN_MAX:
-            self._clean.clear()
-        self._clean[user_id] = now + CLEAN_FOR
+        found = await self._conduct.accused(seconds=STRIKE_LIFE, limit=ACCUSED_MAX)
+        self._accused = set(found) if len(found) < ACCUSED_MAX else None
+        # What was decided while we read may be missing: whoever comes next reads anew.
+        if decisions == self._decisions:
+            self._accused_until = now + ACCUSED_FOR
+        else:
+            self._accused = None
 
     async def _read_ban(self, user_id: UserId) -> None:
         ban = await self._conduct.ban_of(user_id)
@@ -179,9 +202,10 @@ class Gates:
         rule = first_broken(self._rules, wish.request.prompt, wish.request.negative)
         if rule is None:
             return
-        self.look_again(user_id)
         asked = {"prompt": wish.request.prompt[:1500], "negative": wish.request.negative[:500]}
-        raise Blocked(rule, await self._conduct.strike(user_id, rule.name, asked) if rule.strike else None)
+        number = await self._conduct.strike(user_id, rule.name, asked) if rule.strike else None
+        self.look_again(user_id)
+        raise Blocked(rule, number)
 
     async def _check_quota(self, user_id: UserId, wish: Wish) -> None:
         allowed = self.allowance(wish.person).gpu_seconds
