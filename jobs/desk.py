@@ -31,7 +31,7 @@ class Standing:
 ANYBODY = Standing()
 
 
-_PLACELESS = ("backoff", "offline", "no_worker", "no_lora")
+_PLACELESS = ("backoff", "offline", "resting", "no_worker", "no_lora")
 """Causes under which nobody can say who is before whom: there is no worker whose line it would be."""
 
 

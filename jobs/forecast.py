@@ -17,7 +17,10 @@ from jobs.job import JobId, UserId
 from jobs.line import Line, WaitingJob
 from jobs.planner import Contest, WorkerView, contest
 
-Cause = Literal["offline", "backoff", "no_worker", "no_lora", "cap", "forced", "next", "riding", "waiting_pass", "cold", "lane", "own", "ahead"]
+Cause = Literal[
+    "offline", "resting", "backoff", "no_worker", "no_lora", "cap", "forced", "next", "riding", "waiting_pass", "cold", "lane", "own",
+    "ahead",
+]  # fmt: skip
 
 PEOPLE_MAX = 20_000
 """People looked at one by one; of a longer line every n-th stands for n."""
@@ -54,6 +57,7 @@ class Forecast:
         self._line = line
         self._estimator = estimator
         self._workers = [view for view in workers if view.name not in line.resting]
+        self._resting = [view for view in workers if view.name in line.resting]
         self._contests: dict[str, Contest | None] = {}
         self._curves: dict[frozenset[str], _Curve] = {}
         self._able_by_need: dict[str, list[WorkerView]] = {}
@@ -169,7 +173,10 @@ class Forecast:
         return min(rules.window, swap + rules.lane(job.lane))
 
     def _no_worker(self, job: WaitingJob) -> Why:
-        """Nobody online has what it needs: the model, or one of its LoRAs where the model is there."""
+        """Nobody who may work has what it needs: somebody who rests by the operator's word, or nobody online."""
+        need = self._line.need(job.key, job.exclude)
+        if any(need in self._line.met_by(view.name) for view in self._resting):
+            return Why(code="resting")
         if not self._workers:
             return Why(code="offline")
         have = {model for view in self._workers for model in view.models}

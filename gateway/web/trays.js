@@ -112,7 +112,7 @@ function why(one) {
 
 /** When a waiting job will be ready, as people say it; nothing while nobody could make it. */
 function ready(one) {
-  if (["offline", "no_worker", "no_lora"].includes(one.why?.code)) return "";
+  if (["offline", "resting", "no_worker", "no_lora"].includes(one.why?.code)) return "";
   if (!one.eta) return say("eta.unknown");
   const { low, high } = one.eta;
   const middle = (low + high) / 2;

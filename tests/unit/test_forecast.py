@@ -31,6 +31,11 @@ def why(queue, job_id: str, *views):
     return None if found is None else (found.why.code, found.why.details)
 
 
+def resting(queue):
+    queue.resting = frozenset({"w1"})
+    return queue
+
+
 def at(accounts: dict[str, float], *jobs, rules: Rules | None = None):
     """A line in which people stand where they are said to."""
     queue = line(rules=rules)
@@ -46,6 +51,7 @@ def at(accounts: dict[str, float], *jobs, rules: Rules | None = None):
 CASES = {
     "backoff": lambda: why(line(job("a", 0, not_before=30.0)), "a0", view()),
     "offline": lambda: why(line(job("a", 0)), "a0"),
+    "resting": lambda: why(resting(line(job("a", 0))), "a0", view()),
     "no_lora": lambda: why(line(job("a", 0, key=key(detail=WITH_LORA))), "a0", view()),
     "no_worker": lambda: why(line(job("a", 0, "c")), "a0", view()),
     "next": lambda: why(line(job("a", 0)), "a0", view()),
@@ -63,7 +69,9 @@ def test_a_worker_that_rests_is_nobodys_next():
     queue = line(job("a", 0))
     queue.resting = frozenset({"w1"})
 
-    assert why(queue, "a0", view())[0] == "offline"
+    assert why(queue, "a0", view())[0] == "resting"
+    assert why(queue, "a0")[0] == "offline"
+    assert why(queue, "a0", view("w2"))[0] == "no_worker"  # who could make it is not there at all
     assert Forecast(queue, [view()], estimator()).of(JobId("a0")).eta is None
 
 

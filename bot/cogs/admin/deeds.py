@@ -12,7 +12,7 @@ from discord import ui
 
 from bot.cogs.admin.part import AdminPart, AdminParts
 from bot.cogs.interactions import Answer, Reply, turn_into
-from bot.cogs.parts import BAD, LAMP, PLAIN, Address, Card, button, panel, row
+from bot.cogs.parts import BAD, LAMP, MAIN, PLAIN, Address, Card, button, panel, row
 from bot.cogs.switchboard import Press
 from jobs.errors import DarkroomError
 from jobs.words import explain, say
@@ -92,9 +92,14 @@ def _said(words: str) -> Reply:
     return Reply(card=panel(ui.TextDisplay(words)))
 
 
+STYLES = {"requeue": MAIN, "move": MAIN, "refund": MAIN, "reload": MAIN}
+"""Verbs that take nothing away."""
+
+
 def question(words: str, deed: Deed, locale: str) -> Card:
     """What it would do, that nothing is done yet, and the two buttons."""
-    yes = button(Address(area="admin", subject=deed.subject, verb=deed.verb, n=deed.n), f"do.{word_of(deed.verb)}", locale, style=BAD)
+    address = Address(area="admin", subject=deed.subject, verb=deed.verb, n=deed.n)
+    yes = button(address, f"do.{word_of(deed.verb)}", locale, style=STYLES.get(deed.verb, BAD))
     no = button(Address(area="admin", subject="none", verb="leave"), "admin.leave", locale, style=PLAIN)
     return panel(ui.TextDisplay(words), ui.TextDisplay(f"-# {say('admin.not_yet', locale)}"), row(yes, no), colour=LAMP)
 

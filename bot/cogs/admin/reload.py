@@ -1,17 +1,20 @@
 """Reads the operator's files again while the bot runs: rules, quotas, voices, flows."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
+from bot.cogs.admin.deeds import Deed, Done
+from bot.cogs.photos.text import shown
 from bot.cogs.safety.gates import Gates
 from bot.cogs.safety.quotas import read_quotas
 from bot.cogs.safety.rules import read_file, shipped_rules
 from bot.cogs.voices.persona import read_folder, shipped
 from bot.cogs.voices.speaker import Speaker
+from jobs.words import say
 
 
 class ReadFlows(Protocol):
@@ -78,6 +81,33 @@ class Reloader:
     async def _read_flows(self, apply: bool) -> int:
         assert self._flows is not None
         return await self._flows(apply=apply)
+
+
+class Reload:
+    """The files again, as something that is asked first."""
+
+    def __init__(self, reloader: Reloader) -> None:
+        self._reloader = reloader
+
+    async def foretell(self, deed: Deed, locale: str) -> str:
+        """What would be read; what would be refused and why."""
+        return _said("reload.looked", await self._reloader.read(apply=False), locale)
+
+    async def do(self, deed: Deed, locale: str) -> Done:
+        """Take over what can be used."""
+        told = await self._reloader.read(apply=True)
+        refused = ", ".join(one.what for one in told if one.refused)
+        return Done(words=_said("reload.done", told, locale), subject="", facts={"refused": refused})
+
+
+def _said(head: str, told: Sequence[Told], locale: str) -> str:
+    """A line for each kind of file, with the fault of what is refused."""
+    lines = [f"**{say(head, locale)}**"]
+    for one in told:
+        what = say(f"reload.{one.what}", locale, n=one.count)
+        refused = say("reload.refused", locale, kind=say(f"kinds.{one.what}", locale), why=shown(one.refused, limit=500))
+        lines.append(f"- {refused if one.refused else what}")
+    return "\n".join(lines)
 
 
 async def _told(what: str, read: Callable[[], Awaitable[Any]]) -> Told:

@@ -15,7 +15,7 @@ from bot.cogs.admin.deeds import Deed, Deeds
 from bot.cogs.admin.job_part import JobPart
 from bot.cogs.admin.jobs import Cancel, Clear, House, Move, Refunding, Requeue
 from bot.cogs.admin.part import ADMIN, AdminParts
-from bot.cogs.admin.reload import Reloader, Told
+from bot.cogs.admin.reload import Reload, Reloader
 from bot.cogs.admin.workers import Rest
 from bot.cogs.imagine.localised import localised
 from bot.cogs.interactions import Answer, Reply, answer_in_time, user_of
@@ -30,13 +30,13 @@ ANNOUNCE_TIMEOUT = 20.0
 LOG_SHOWN = 15
 
 
-def deeds_of(parts: AdminParts) -> Deeds:
+def deeds_of(parts: AdminParts, reloader: Reloader) -> Deeds:
     """Every deed by its verb, as the buttons name them."""
     house = House(desk=parts.desk, store=parts.store, operator=parts.operator, fleet=parts.fleet)
     rest, cancel = Rest(operator=parts.operator, store=parts.store), Cancel(house)
     workers = {"pause": rest, "drain": rest, "resume": rest}
     jobs = {"requeue": Requeue(house), "move": Move(house), "refund": Refunding(house), "clear": Clear(house)}
-    return Deeds(parts, {**workers, **jobs, "cancel-job": cancel, "cancel-member": cancel})
+    return Deeds(parts, {**workers, **jobs, "cancel-job": cancel, "cancel-member": cancel, "reload": Reload(reloader)})
 
 
 class AdminSlash(JobPart, commands.Cog):
@@ -45,8 +45,7 @@ class AdminSlash(JobPart, commands.Cog):
     admin = ADMIN
 
     def __init__(self, parts: AdminParts, reloader: Reloader) -> None:
-        super().__init__(parts, deeds_of(parts))
-        self._reloader = reloader
+        super().__init__(parts, deeds_of(parts, reloader))
 
     async def on_press(self, press: Press) -> None:
         """A question's button; the one under ``!clearall`` stands in public and is its asker's alone."""
@@ -85,15 +84,7 @@ class AdminSlash(JobPart, commands.Cog):
     @named("sure")
     async def reload(self, interaction: discord.Interaction, sure: bool = False) -> None:
         """The operator's files again; without ``sure`` they are only looked at."""
-
-        async def work() -> Answer:
-            locale = self.check(interaction)
-            told = await self._reloader.read(apply=sure)
-            if sure:
-                await self.parts.audit.note(interaction.user, "reload", "", refused=", ".join(one.what for one in told if one.refused))
-            return Reply(card=panel(ui.TextDisplay(_reloaded(told, locale, applied=sure))))
-
-        await answer_in_time(interaction, work())
+        await answer_in_time(interaction, self.deeds.answer(interaction, Deed(verb="reload", subject="files"), sure=sure))
 
     @ADMIN.command(name=localised("command.ban"), description=localised("command.ban_about"))
     @named("member", "reason", "hours", "sure")
@@ -170,13 +161,3 @@ def _line(entry: Any) -> str:
     subject = shown(str(entry["subject"]), limit=60)
     return f"<t:{int(entry['at'].timestamp())}:R> <@{actor}> **{shown(entry['action'], limit=40)}** {subject}"
 
-
-def _reloaded(told: list[Told], locale: str, *, applied: bool) -> str:
-    """A line for each kind of file. An operator's own error text is theirs to read, as it is."""
-    lines = [f"**{say('reload.done' if applied else 'reload.looked', locale)}**"]
-    for one in told:
-        what = say(f"reload.{one.what}", locale, n=one.count)
-        lines.append(f"- {say('reload.refused', locale, what=what, why=shown(one.refused, limit=500))}" if one.refused else f"- {what}")
-    if not applied:
-        lines.append(f"-# {say('reload.not_yet', locale)}")
-    return "\n".join(lines)
