@@ -31,6 +31,7 @@ from bot.cogs.photos.budget import Budget
 from bot.cogs.photos.courier import FILE_LIMIT, DiscordCourier
 from bot.cogs.photos.keeper import CardKeeper
 from bot.cogs.photos.memory import CardMemory
+from bot.cogs.photos.parcels import LinkOf
 from bot.cogs.preferring import Choices
 from bot.cogs.safety.cog import SafetyCog
 from bot.cogs.safety.gates import Conduct, Gates
@@ -119,6 +120,8 @@ class DoorParts:
     operator: Steering
     reload_flows: ReadFlows | None = None
     """Reads the flows again; None where this host has none of its own."""
+    link_of: LinkOf | None = None
+    """Addresses of originals; None where the host is not reached from outside."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -241,7 +244,7 @@ class DarkroomBot(commands.Bot):
         memory = CardMemory(desk=parts.desk, store=parts.store, feed=parts.feed, clock=parts.clock, speaker=self.speaker)
         courier = self.courier = DiscordCourier(
             client=self, store=parts.store, outbox=parts.outbox, pictures=parts.pictures, memory=memory, budget=budget,
-            on_channel_gone=self._on_channel_gone,
+            on_channel_gone=self._on_channel_gone, link_of=parts.link_of,
         )  # fmt: skip
         self.keeper = CardKeeper(
             desk=parts.desk, store=parts.store, outbox=parts.outbox, feed=parts.feed, memory=memory, courier=courier,

@@ -17,6 +17,7 @@ import aiohttp
 from bot.board import BoardMaker
 from bot.client import DiscordDoorError, DoorOptions, DoorParts, keep_serving
 from bot.clock import SystemClock, draw_seed, new_job_id
+from bot.cogs.photos.parcels import LinkOf
 from bot.discord_address import DiscordAddressError, apply_discord_address
 from bot.flow_reload import FlowReload
 from bot.hinting import share_hints
@@ -49,6 +50,7 @@ from database.url import read_url
 from flows.catalog import Catalog, FlowError, read_catalog
 from gateway.app import create_app
 from gateway.auth import ApiKey, BindingRefused, KeysInvalid, check_binding, read_keys
+from gateway.links import MediaLinks
 from gateway.serve import serve as serve_web
 from gateway.settings import GatewaySettings
 from jobs.carrier import Carrier, Policy
@@ -187,7 +189,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> int:
     """
     try:
         keys = read_keys(settings.api_keys)
-        check_binding(settings.http_host, keys, settings.allowed_hosts)
+        check_binding(settings.http_host, keys, settings.host_names)
         apply_discord_address(settings.discord_api_url, settings.discord_token or "")
         async with open_lab(settings) as lab:
             await _serve_doors(lab, settings, keys, stop)
@@ -251,7 +253,7 @@ async def _serve_web(lab: Lab, settings: Settings, keys: tuple[ApiKey, ...], sto
         settings=GatewaySettings(
             version=version("darkroom"),
             host=settings.http_host,
-            allowed_hosts=settings.allowed_hosts,
+            allowed_hosts=settings.host_names,
             keys=keys,
             session_secret=secret,
         ),
@@ -272,6 +274,14 @@ def _session_secret(settings: Settings) -> bytes:
     return secret
 
 
+def _link_of(settings: Settings) -> LinkOf | None:
+    """Links to originals, where the page is reached from outside; another door of this host reads them."""
+    if settings.public_url is None:
+        return None
+    links = MediaLinks(_session_secret(settings), base_url=settings.public_url)
+    return lambda job_id, index, seconds: links.link(job_id, index, seconds=seconds)
+
+
 async def _serve_discord(lab: Lab, settings: Settings, token: str, stop: asyncio.Event) -> None:
     assert settings.allowed_guild_id is not None  # read_settings refuses a token without it
     await keep_serving(
@@ -289,6 +299,7 @@ async def _serve_discord(lab: Lab, settings: Settings, token: str, stop: asyncio
             conduct=SqlConductStore(lab.database),
             operator=lab.operator,
             reload_flows=lab.reload_flows,
+            link_of=await asyncio.to_thread(_link_of, settings),
         ),
         DoorOptions(
             guild_id=settings.allowed_guild_id,

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeVar
+from urllib.parse import urlsplit
 
 _T = TypeVar("_T")
 
@@ -52,9 +53,16 @@ class Settings:
     http_host: str = "127.0.0.1"
     http_port: int = 7860
     allowed_hosts: tuple[str, ...] = ()
+    public_url: str | None = None
     api_keys: tuple[str, ...] = field(default=(), repr=False)
     log_level: str = "INFO"
     lease_seconds: float = 30.0
+
+    @property
+    def host_names(self) -> tuple[str, ...]:
+        """Names by which the page is reached beside this machine's own: those allowed, and that of the public address."""
+        name = urlsplit(self.public_url or "").hostname
+        return (*self.allowed_hosts, *([name] if name and name not in self.allowed_hosts else []))
 
     @property
     def ledger_url(self) -> str:
@@ -97,6 +105,7 @@ def read_settings(values: Mapping[str, str | None]) -> Settings:
         http_host=reader.text("HTTP_HOST") or "127.0.0.1",
         http_port=reader.read("HTTP_PORT", _whole(0, 65535), 7860),
         allowed_hosts=reader.read("ALLOWED_HOSTS", _list, ()),
+        public_url=reader.read("PUBLIC_URL", _origin, None),
         api_keys=reader.read("API_KEYS", _list, ()),
         log_level=reader.read("LOG_LEVEL", _level, "INFO"),
         lease_seconds=float(reader.read("LEASE_SECONDS", _whole(3, 600), 30)),
@@ -149,6 +158,12 @@ def _urls(text: str) -> tuple[str, ...]:
     if len(set(urls)) != len(urls):
         raise ValueError("names one address twice; each worker has its own.")
     return urls
+
+
+def _origin(text: str) -> str:
+    if not re.fullmatch(r"https?://([A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])(:\d{1,5})?/?", text):
+        raise ValueError(f"{text[:100]!r} is not an address such as https://photos.example.org (no path, no user name).")
+    return text.rstrip("/")
 
 
 def _folder(text: str) -> Path:

@@ -8,8 +8,9 @@ from gateway import errors
 from gateway.auth import Keyring, check_binding
 from gateway.door import Door
 from gateway.guard import Guard
+from gateway.links import MediaLinks
 from gateway.page import read_files
-from gateway.routes import house, inputs, jobs, metrics, page, progress, session
+from gateway.routes import house, inputs, jobs, media, metrics, page, progress, session
 from gateway.settings import GatewaySettings
 from gateway.watch import QueueBoard, Sequence, StreamPlaces, Watch
 from jobs.desk import Desk
@@ -40,6 +41,7 @@ def create_app(
         fleet=fleet,
         settings=settings,
         keyring=Keyring(settings.keys, settings.session_secret),
+        links=MediaLinks(settings.session_secret),
         board=board,
         watch=Watch(desk=desk, feed=feed, board=board, look_again=settings.look_again),
         places=StreamPlaces(settings.streams_per_person),
@@ -50,7 +52,7 @@ def create_app(
     app.state.files = read_files()
     app.state.metrics = read_metrics
     errors.install(app)
-    for module in (jobs, inputs, progress, house, metrics, session, page):
+    for module in (jobs, inputs, progress, house, metrics, session, media, page):
         app.include_router(module.router)
     app.add_middleware(Guard, settings=settings)
     return app

@@ -10,6 +10,7 @@ from starlette.requests import HTTPConnection
 from gateway.auth import ApiKey, Keyring
 from gateway.errors import Refusal
 from gateway.language import preferred
+from gateway.links import MediaLinks
 from gateway.settings import GatewaySettings
 from gateway.views import JobView, job_view
 from gateway.watch import QueueBoard, Sequence, StreamPlaces, Watch
@@ -33,6 +34,7 @@ class Door:
     fleet: Fleet
     settings: GatewaySettings
     keyring: Keyring
+    links: MediaLinks
     board: QueueBoard
     watch: Watch
     places: StreamPlaces

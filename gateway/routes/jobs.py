@@ -79,7 +79,7 @@ async def image(
     headers = {
         "ETag": f'"{picture.sha256}"',
         "Cache-Control": "private, max-age=31536000, immutable",
-        "Content-Disposition": f'inline; filename="{_file_name(job, picture)}"',
+        "Content-Disposition": f'inline; filename="{file_name(job, picture)}"',
         "Vary": "Authorization, Cookie",
     }
     if _has(request.headers.getlist("if-none-match"), picture.sha256):
@@ -127,7 +127,7 @@ def _offer(body: dict[str, Any], door: Door) -> ModelOffer | None:
     return door.fleet.offers().get(name if isinstance(name, str) else door.fleet.default_model)
 
 
-def _file_name(job: Job, picture: Picture) -> str:
+def file_name(job: Job, picture: Picture) -> str:
     """Nothing that a person typed: file systems and headers disagree about too many characters."""
     part = f"-{picture.index}" if len(job.pictures) > 1 else ""
     kind = mimetypes.guess_extension(picture.content_type) or ".png"

@@ -19,7 +19,7 @@ from bot.cogs.interactions import NETWORK_FAULTS
 from bot.cogs.photos import cards, result
 from bot.cogs.photos.budget import Budget
 from bot.cogs.photos.memory import CardMemory, Sight, marker_of
-from bot.cogs.photos.shrink import copies
+from bot.cogs.photos.parcels import LinkOf, Parcels, further_marks, may_be_split, shown_in
 from bot.poster import Hopeless, Outcome, Posted, TryLater
 from jobs.job import Job, JobId, Place, person
 from jobs.ports import Delivery, DeliveryKind, JobStore, Outbox, PictureStore
@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 DELETED = "0"
 """The message id of what was posted and then deleted by somebody: nothing to edit, nothing to post again."""
 
-UNKNOWN_MESSAGE, UNKNOWN_CHANNEL, UNKNOWN_GUILD, TOO_LARGE = 10008, 10003, 10004, 40005
+UNKNOWN_MESSAGE, UNKNOWN_CHANNEL, UNKNOWN_GUILD = 10008, 10003, 10004
 
 CLOCK_DOUBT = timedelta(minutes=10)
 """How far the database's clock and Discord's may differ when a channel is read back without a card to start from."""
@@ -43,10 +43,6 @@ READ_BACK_MAX = 1000
 
 FILE_LIMIT = 10 * 1024 * 1024
 """Bytes, where the guild's own limit is not known (Discord's reference page; boosts raise it)."""
-
-SURE_LIMIT = 8 * 1024 * 1024
-"""Bytes of a second try after a refusal: under every limit that Discord has had since 2017."""
-
 
 TAKE_DOWN_TIMEOUT = 20.0
 TELL_TIMEOUT = 10.0
@@ -66,6 +62,7 @@ class DiscordCourier:
         budget: Budget,
         on_channel_gone: Callable[[Place], Awaitable[None]],
         since: datetime | None = None,
+        link_of: LinkOf | None = None,
     ) -> None:
         self._client = client
         self._store = store
@@ -74,6 +71,7 @@ class DiscordCourier:
         self._memory = memory
         self._budget = budget
         self._on_channel_gone = on_channel_gone
+        self._parcels = Parcels(pictures=pictures, send=self._send_parcel, link_of=link_of)
         self._since = since or discord.utils.utcnow()
         """What was asked before may have been posted by a ledger that an older copy has replaced since."""
 
@@ -109,6 +107,8 @@ class DiscordCourier:
         found = await self._posted_before(delivery, job, card_id)
         if found is not None:
             _log.info("delivery %s was posted before; its answer was lost, or the ledger is an older copy", delivery.id)
+            if delivery.kind is DeliveryKind.PICTURE and may_be_split(job):
+                await self._post_rest(delivery, job, found)
             return Posted(message_id=str(found))
         return await self._post(delivery, job, card_id)
 
@@ -152,22 +152,30 @@ class DiscordCourier:
         return Posted(message_id=str(message.id))
 
     async def _post_picture(self, delivery: Delivery, job: Job) -> Outcome:
-        try:
-            originals = [await self._pictures.read(picture.sha256) for picture in job.pictures]
-        except FileNotFoundError:
-            originals = []
-        if not originals:
+        extras = result.Extras(origin=await self._origin(job), line=await self._memory.ending_line(job))
+        message_id = await self._parcels.deliver(delivery, job, limit=self._file_limit(delivery.place), extras=extras)
+        if message_id is None:
             message = await self._send(delivery, result.lost_picture(job, marker=_marker(delivery)), [], mentions=_owner(job))
             return Posted(message_id=str(message.id))
-        try:
-            message = await self._send_picture(delivery, job, originals, limit=self._file_limit(delivery.place))
-        except discord.HTTPException as error:
-            if error.status != 413 and error.code != TOO_LARGE:
-                raise
-            # The limit that Discord tells of is sometimes higher than the one it holds.
-            message = await self._send_picture(delivery, job, originals, limit=SURE_LIMIT)
-        await self._tell_privately(job, message.id)
-        return Posted(message_id=str(message.id))
+        await self._tell_privately(job, message_id)
+        return Posted(message_id=str(message_id))
+
+    async def _post_rest(self, delivery: Delivery, job: Job, first: int) -> None:
+        """What a crash or a lost answer left of several messages: the first is there, and the channel tells which pictures are."""
+        me = self._client.user.id if self._client.user else 0
+        shown: set[int] = set()
+        await self._budget.spend()
+        after = discord.Object(first - 1)
+        async for message in self._channel(delivery.place).history(limit=READ_BACK_MAX, after=after, oldest_first=True):
+            if message.author.id == me:
+                shown |= shown_in(delivery, [item.media.url for item in gallery_items(message.components)])
+        limit = self._file_limit(delivery.place)
+        await self._parcels.deliver(delivery, job, limit=limit, extras=result.Extras(), first=first, shown=shown)
+
+    async def _send_parcel(
+        self, delivery: Delivery, job: Job, view: discord.ui.LayoutView, files: list[discord.File], *, nonce: str, is_first: bool
+    ) -> discord.Message:
+        return await self._send(delivery, view, files, nonce=nonce, mentions=_owner(job) if is_first else None)
 
     async def _tell_privately(self, job: Job, message_id: int) -> None:
         """A direct message, for who chose it."""
@@ -185,16 +193,6 @@ class DiscordCourier:
                 await self._client.get_partial_messageable(int(channel["id"])).send(words)
         except NETWORK_FAULTS as error:
             _log.info("no direct message for job %s: %s", job.id, error)
-
-    async def _send_picture(self, delivery: Delivery, job: Job, originals: list[bytes], *, limit: int) -> discord.Message:
-        # Encoding takes seconds of CPU: not on the loop.
-        made = await asyncio.to_thread(copies, originals, limit=limit, is_clip=job.order.kind == "animate")
-        files = [discord.File(io.BytesIO(copy.data), filename=_file_name(delivery, index, copy.ending)) for index, copy in enumerate(made)]
-        prints = [result.Print(name=file.filename, picture=picture) for file, picture in zip(files, job.pictures, strict=True)]
-        notes = [say("photo.smaller", delivery.place.locale)] if any(copy.smaller for copy in made) else []
-        extras = result.Extras(notes=notes, origin=await self._origin(job), line=await self._memory.ending_line(job))
-        view = result.result(job, prints, marker=_marker(delivery), extras=extras)
-        return await self._send(delivery, view, files, mentions=_owner(job))
 
     async def _origin(self, job: Job) -> str | None:
         """Where the picture that this one descends from was posted; None when nobody can tell."""
@@ -224,6 +222,7 @@ class DiscordCourier:
         view: discord.ui.LayoutView,
         files: list[discord.File],
         *,
+        nonce: str | None = None,
         mentions: discord.AllowedMentions | None = None,
         **options: Any,
     ) -> discord.Message:
@@ -231,7 +230,7 @@ class DiscordCourier:
         return await self._channel(delivery.place).send(
             view=view,
             files=files,
-            nonce=delivery.id,  # discord.py sets enforce_nonce with it
+            nonce=nonce or delivery.id,  # discord.py sets enforce_nonce with it
             allowed_mentions=mentions or discord.AllowedMentions.none(),
             **options,
         )
@@ -270,11 +269,21 @@ class DiscordCourier:
         if job.place is None or message_id is None:
             return
         await self._budget.spend()
+        if may_be_split(job):
+            await self._take_down_further(job, job.place, message_id)
         try:
             async with asyncio.timeout(TAKE_DOWN_TIMEOUT):
                 await self._channel(job.place).get_partial_message(message_id).delete()
         except discord.NotFound:
             _log.info("the pictures of job %s were gone before", job.id)
+
+    async def _take_down_further(self, job: Job, place: Place, first: int) -> None:
+        marks, me = further_marks(job), self._client.user.id if self._client.user else 0
+        async with asyncio.timeout(TAKE_DOWN_TIMEOUT):
+            async for message in self._channel(place).history(limit=READ_BACK_MAX, after=discord.Object(first), oldest_first=True):
+                if message.author.id == me and any(getattr(part, "id", None) in marks for part in message.components):
+                    await self._budget.spend()
+                    await message.delete()
 
     def _channel(self, place: Place) -> discord.PartialMessageable:
         """No request: the channel need not be in the cache."""
@@ -300,10 +309,6 @@ def _files(sight: Sight) -> list[discord.File]:
     if sight.preview is None or sight.outlook.preview is None:
         return []
     return [discord.File(io.BytesIO(sight.preview), filename=sight.outlook.preview)]
-
-
-def _file_name(delivery: Delivery, index: int, ending: str) -> str:
-    return f"{delivery.id}{f'-{index}' if index else ''}.{ending}"
 
 
 def _snowflake(message_id: str | None) -> int | None:

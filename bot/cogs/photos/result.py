@@ -58,6 +58,19 @@ def result(job: Job, prints: Sequence[Print], *, marker: int, extras: Extras | N
     return panel(*parts, *verbs(job, locale), marker=marker)
 
 
+def further(job: Job, prints: Sequence[Print], notes: Sequence[str], *, marker: int) -> Card:
+    """More pictures of a job whose buttons are on an earlier message."""
+    locale = job.place.locale if job.place else None
+    parts: list[ui.Item[Any]] = []
+    if prints:
+        n, last = prints[0].picture.index + 1, prints[-1].picture.index + 1
+        parts.append(ui.TextDisplay(f"-# {say('delivery.part', locale, n=n, last=last, total=len(job.pictures))}"))
+        parts.append(ui.MediaGallery(*(_item(job, print_, locale) for print_ in prints)))
+    if notes:
+        parts.append(ui.TextDisplay("\n".join(notes)))
+    return panel(*parts, marker=marker)
+
+
 def verbs(job: Job, locale: str | None, *, n: int | None = None) -> list[ui.Item[Any]]:
     """The rows of buttons: for the ``n``-th picture, or for all with a select where there are several."""
     several = len(job.pictures) > 1 and n is None

@@ -1,7 +1,7 @@
 """Copies small enough for a channel: one big file never sinks the others. Pillow only; nothing is kept on disk."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from PIL import Image
@@ -11,6 +11,12 @@ REQUEST_LIMIT = 25 * 1024 * 1024
 
 SLACK = 128 * 1024
 """Bytes for the words and the seams of such a request."""
+
+FILES_MAX = 10
+"""Files of one message."""
+
+LIMIT_LEAST = 16 * 1024
+"""Bytes: below it nothing worth looking at fits, and no time is spent on trying."""
 
 _QUALITIES = (92, 85, 75, 60)
 _LEAST_SIDE = 64
@@ -30,9 +36,38 @@ def copies(originals: Sequence[bytes], *, limit: int, is_clip: bool = False) -> 
 
     Files that fit stay as they are; only the large ones are drawn anew, as large as their fair share of the room.
     """
-    room = max(REQUEST_LIMIT, limit) - SLACK
-    share = _share([len(data) for data in originals], room)
+    share = _share([len(data) for data in originals], room_of(limit))
     return [_copy(data, min(limit, share), is_clip=is_clip) for data in originals]
+
+
+def fitted(data: bytes, limit: int, *, is_clip: bool = False) -> Copy | None:
+    """The file itself, or a copy within ``limit`` bytes; None where even the smallest form is larger, or nothing can read it.
+
+    One file that is too large or broken so never keeps the others back. Blocking: call it in a thread.
+    """
+    if len(data) > limit and limit < LIMIT_LEAST:
+        return None
+    try:
+        copy = _copy(data, limit, is_clip=is_clip)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # what Pillow raises for a file that broke on the disk
+        return None
+    return copy if len(copy.data) <= limit else None
+
+
+def first_group(made: Mapping[int, Copy], *, limit: int) -> list[int]:
+    """The keys, in order, of what goes into the next message: as many as a request may bring."""
+    left, group = room_of(limit), []
+    for index, copy in made.items():
+        if len(group) == FILES_MAX or (group and len(copy.data) > left):
+            break
+        group.append(index)
+        left -= len(copy.data)
+    return group
+
+
+def room_of(limit: int) -> int:
+    """Bytes of files that one request may bring where a file may have ``limit``."""
+    return max(REQUEST_LIMIT, limit) - SLACK
 
 
 def _share(sizes: Sequence[int], room: int) -> int:
