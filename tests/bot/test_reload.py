@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from bot.cogs.voices.persona import PersonaInvalid, read_persona
 from flows.catalog import read_catalog
 from tests.bot.conftest import OpenScene, Scene, texts
 from tests.bot.test_operators import press
@@ -86,3 +87,18 @@ async def test_flows_are_read_again_and_a_broken_one_leaves_the_former(open_scen
     told = (await reloaded(scene, sure=True)).replace("\\", "")
     assert "refused, the former ones stay" in told and "text_to_image/flow.toml" in told
     assert "house-two" in scene.lab.pool.offers()
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("name = 'x'", 'mine.toml: name needs at least { en = "…" }.'),
+        ("name = { en = 'x' }\n[waitings]\nen = ['a', 'b']", "mine.toml, line 2: waitings is not known: did you mean waiting?"),
+        ("name = { en = 'x' }\n[waiting]\nen = 'a'", "mine.toml: waiting.en needs two or more different lines"),
+        ("name = ", "mine.toml: "),
+    ],
+)
+def test_a_voice_that_cannot_be_used_gets_a_sentence(text, sentence):
+    with pytest.raises(PersonaInvalid) as refused:
+        read_persona("mine.toml", text)
+    assert str(refused.value).startswith(sentence)

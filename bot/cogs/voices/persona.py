@@ -2,14 +2,13 @@
 
 import random
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
-from bot.cogs.toml_file import FileInvalidError, read_text
+from bot.cogs.toml_file import FileInvalidError, TomlFile, read_text
 from jobs.words import language_of
 
 Occasion = Literal["waiting", "done", "failed"]
@@ -93,9 +92,11 @@ def read_persona(name: str, text: str) -> Persona:
     if not re.fullmatch(r"[a-z0-9-]{1,32}", key) or key == PLAIN:
         raise PersonaInvalid(f"{name}: the file's name is its key: small letters, digits and -, at most 32, and not {PLAIN!r}.")
     try:
-        tree = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise PersonaInvalid(f"{name}: {error}") from error
+        file = TomlFile(name, text)
+        file.check_keys("", file.tree, ("name", *OCCASIONS))
+    except FileInvalidError as error:
+        raise PersonaInvalid(str(error)) from error
+    tree = file.tree
     names = tree.get("name")
     if not isinstance(names, Mapping) or not isinstance(names.get("en"), str):
         raise PersonaInvalid(f'{name}: name needs at least {{ en = "…" }}.')
