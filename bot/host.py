@@ -264,10 +264,14 @@ async def _serve_web(lab: Lab, settings: Settings, keys: tuple[ApiKey, ...], sto
 def _session_secret(settings: Settings) -> bytes:
     """What signs the page's cookies: kept beside the pictures, so that a restart signs nobody out."""
     file = settings.storage / "session.secret"
-    with contextlib.suppress(FileExistsError):
-        handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    if not file.exists():
+        fresh = settings.storage / f".session.{secrets.token_hex(8)}"
+        handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(handle, "wb") as out:
             out.write(secrets.token_bytes(32))
+        with contextlib.suppress(FileExistsError):  # two doors ask at once: whoever is first gives it its name, whole
+            os.link(fresh, file)
+        fresh.unlink()
     secret = file.read_bytes()
     if len(secret) != 32:
         raise HostError(f"{file} is damaged: remove it, and everybody signs in anew.")
