@@ -20,7 +20,7 @@ def accepting(key: RunKey) -> Write:
 
 def finishing(key: RunKey, pictures: tuple[Picture, ...], making: Making, *, executed: float) -> Write:
     """T6. → done."""
-    values = {"state": JobState.DONE.value, "making": asdict(making), "failure": None}
+    values = {"state": JobState.DONE.value, "making": dict(vars(making)), "failure": None}
     return Write(
         key=key,
         change=partial(_end, values=values),

@@ -193,7 +193,7 @@ def _tell(line: Line, news: Sequence[RowMapping]) -> None:
         if event["kept"] is not None:
             _end(line, event["event_job"], event)
     for job_id, event in latest.items():
-        _set(line, job_id, _row_of(event), settled=not event["fresh"])
+        _set(line, job_id, event, settled=not event["fresh"])
 
 
 _LABELS = tuple((name, f"j_{name}") for name in JOB_COLUMNS)
@@ -211,17 +211,27 @@ def _end(line: Line, job_id: str, event: RowMapping) -> None:
     line.ends(JobId(job_id), event["kept"], settled=not event["fresh"])
 
 
-def _set(line: Line, job_id: str, row: Row | None, *, settled: bool) -> None:
-    state = None if row is None else row["state"]
-    if row is not None and state in ("leased", "running"):
-        line.holds(_active(row))
+def _set(line: Line, job_id: str, event: RowMapping, *, settled: bool) -> None:
+    state = event["j_state"]  # None: the job is gone
+    if state in ("leased", "running"):
+        if not _holds_already(line, job_id, event) and (row := _row_of(event)) is not None:
+            line.holds(_active(row))
         return
     if job_id in line.active:  # it ended without a word on its charge, by an older host's hand
         line.ends(JobId(job_id), 1.0, settled=settled)
-    if row is not None and state == "queued" and _is_claimable(row):
+    row = _row_of(event) if state == "queued" else None
+    if row is not None and _is_claimable(row):
         line.waits(_waiting(row), settled=settled)
     else:
         line.leaves(JobId(job_id))
+
+
+def _holds_already(line: Line, job_id: str, event: RowMapping) -> bool:
+    """Our own claims tell the line when they are committed; the log tells them once more."""
+    known = line.active.get(JobId(job_id))
+    return known is not None and (known.worker, known.charged, known.predicted) == (
+        event["j_worker"], event["j_charged"], event["j_predicted"]
+    )  # fmt: skip
 
 
 def _is_claimable(row: Row) -> bool:
