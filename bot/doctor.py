@@ -10,6 +10,9 @@ from typing import Any
 
 import aiohttp
 
+from bot.cogs.safety.quotas import read_quotas
+from bot.cogs.safety.rules import read_file as read_rules_file
+from bot.cogs.voices.persona import read_folder as read_voices
 from bot.settings import Settings, SettingsError, read_settings
 from database.errors import DatabaseUrlInvalid
 from database.migrate import current, head
@@ -84,7 +87,7 @@ async def findings(values: Mapping[str, str | None]) -> AsyncIterator[Finding]:
             yield _wrong(fault, "Change it in .env; .env.example explains each setting.")
         return
     yield _right("The settings can be read.")
-    for finding in (*_storage(settings), *_door(settings), *_comfy(settings)):
+    for finding in (*_storage(settings), *_files(settings), *_door(settings), *_comfy(settings)):
         yield finding
     async for finding in _database(settings):
         yield finding
@@ -113,6 +116,21 @@ def _storage(settings: Settings) -> list[Finding]:
             )
         ]
     return [_right(f"Pictures go to {folder}, {free / 1024**3:.0f} GiB free.")]
+
+
+def _files(settings: Settings) -> list[Finding]:
+    """The operator's own: with one that cannot be used the Discord door does not open."""
+    readers = (("rules.toml", read_rules_file), ("quotas.toml", read_quotas), ("personas", read_voices))
+    found: list[Finding] = []
+    for name, read in readers:
+        path = settings.storage / name
+        try:
+            read(path)
+        except ValueError as error:
+            found.append(_wrong(str(error), f"Mend it in {path}. A running host takes it with /admin reload."))
+        else:
+            found += [_right(f"{path} can be read.")] if path.exists() else []
+    return found
 
 
 def _door(settings: Settings) -> list[Finding]:

@@ -116,6 +116,8 @@ async def _explained(work: Coroutine[Any, Any, _T]) -> _T:
         return await work
     except StoreUnavailable:
         raise
+    except JobNotFound as error:
+        raise NotPossible(f"There is no job of the name {error.details['job']}.") from None
     except DarkroomError as error:
         raise NotPossible(explain(error, "en")) from None
 

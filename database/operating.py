@@ -12,6 +12,7 @@ from database.corrections import Refund, move, refund
 from database.engine import Database
 from database.history import Move, record
 from database.moments import moment_from_now, now
+from database.queue import ALL_ACTIVE, QUEUED
 from database.rows import job_of, jobs_of, storable
 from database.tables import ENDED, input_picture, job, job_event, metadata, result, worker
 from jobs.errors import JobNotFound
@@ -54,10 +55,7 @@ class Operating:
 
     async def jobs(self, *, ended: bool, limit: int) -> list[Job]:
         """The newest jobs of everybody, those that have ended or those that have not; without their pictures."""
-        which = job.c.state.in_(ENDED) if ended else job.c.state.not_in(ENDED)
-        query = select(job).where(which).order_by(job.c.seq.desc()).limit(limit)
-        rows = await self._database.read(lambda tx: tx.execute(query))
-        return jobs_of(rows.mappings().all())
+        return await self._database.read(partial(_newest, ended=ended, limit=limit))
 
     async def requeue(self, job_id: JobId, *, actor: str = "operator", live_seconds: float = 24 * 3600) -> Job:
         """T16. An ended job waits again, as a new generation: its deliveries get new names, so they are posted anew.
@@ -90,6 +88,14 @@ class Operating:
         purged = await self._database.write(partial(_purge, user_id=user_id))
         await self._database.flush_words()
         return purged
+
+
+async def _newest(tx: AsyncConnection, *, ended: bool, limit: int) -> list[Job]:
+    # Those that have not ended are few among many: sorted apart, or SQLite would walk back through all that ever ended.
+    newest = job.c.seq.desc() if ended else (job.c.seq + 0).desc()
+    kinds = [job.c.state.in_(ENDED)] if ended else [QUEUED, ALL_ACTIVE]
+    rows = [row for which in kinds for row in (await tx.execute(select(job).where(which).order_by(newest).limit(limit))).mappings()]
+    return jobs_of(sorted(rows, key=lambda row: -row["seq"])[:limit])
 
 
 async def _touched(tx: AsyncConnection, *, change: Any) -> bool:

@@ -95,3 +95,14 @@ async def test_only_what_has_ended_is_refunded(store: SqlJobStore, database: Dat
     for wrong in ("no-such-job", "\0"):
         with pytest.raises(JobNotFound):
             await Operating(database).refund(wrong)
+
+
+async def test_the_newest_jobs_of_everybody_are_listed_those_that_ended_apart(store: SqlJobStore, database: Database):
+    operating = Operating(database)
+    _, key = await leased(store)
+    await store.finish(key, [picture()], MAKING)
+    running, _ = await leased(store, BEN)
+    waiting = await ask(store)
+    assert [job.id for job in await operating.jobs(ended=True, limit=5)] == [key.job_id]
+    assert [job.id for job in await operating.jobs(ended=False, limit=5)] == [waiting.id, running.id]
+    assert [job.id for job in await operating.jobs(ended=False, limit=1)] == [waiting.id]

@@ -1,5 +1,7 @@
 """The doctor says what is wrong in plain words, each with what to do."""
 
+from pathlib import Path
+
 import pytest
 
 from bot.doctor import Mark, findings
@@ -60,3 +62,15 @@ async def test_a_missing_permission_is_named(settings, rehearsal):
         role.permissions &= ~(1 << 4)
     (told,) = await wrongs(settings)
     assert "Manage Channels" in told
+
+
+async def test_files_of_the_operator_that_would_keep_the_door_shut_are_named_with_their_line(settings):
+    folder = Path(settings["STORAGE"])
+    folder.mkdir()
+    (folder / "rules.toml").write_text('[[rule]]\nname = "gore"\nreason = { en = "No." }\nany = "gore"\n')
+    (folder / "quotas.toml").write_text("[everyone]\nwaitings = 3\n")
+    told = await wrongs(settings)
+    assert [line.partition(":")[0] for line in told] == ["rules.toml, line 4", "quotas.toml, line 2"]
+    (folder / "rules.toml").write_text("")
+    (folder / "quotas.toml").unlink()
+    assert await wrongs(settings) == []

@@ -46,7 +46,7 @@ async def test_a_waiting_job_is_moved_and_nothing_else_is(lab: tuple[Lab, FakeWo
     waiting = await host.ask("ben")
     await known(host)["move"]({"job": waiting.id, "lane": "bulk", "worker": None})
     assert await host.store.look(lambda line: line.waiting[waiting.id].lane, fresh=0) == "bulk"
-    for job_id, sentence in ((running.id, "Only a job that waits"), ("nobody", "no such request")):
+    for job_id, sentence in ((running.id, "Only a job that waits"), ("nobody", "no job of the name nobody")):
         with pytest.raises(NotPossible, match=sentence):
             await known(host)["move"]({"job": job_id, "lane": "quick", "worker": None})
     with pytest.raises(NotPossible, match="Known: w0"):
