@@ -1,9 +1,12 @@
 """Publishing: what was agreed to and nothing else, once, with votes, remixes and a way back."""
 
 import asyncio
+import io
 
 import pytest
+from PIL import Image, PngImagePlugin
 
+from bot.cogs.gallery.bare import without_words
 from rehearsal.client import Refused
 from rehearsal.contract import Contract
 from tests.bot.conftest import OpenScene, Scene, buttons, gallery, parts_of, texts
@@ -45,6 +48,75 @@ async def test_nothing_is_shown_that_was_not_agreed_to(able: Scene):
     assert [custom_id.split(":")[2] for custom_id in buttons(message)] == ["vote", "undo"]
     (part,) = [part for part in parts_of(message) if part["type"] == 12]
     assert part["items"][0]["description"] == "A photo, 128 by 128. Its words are not shown."
+
+
+def opened(data: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(data))
+
+
+async def test_the_file_in_the_gallery_holds_no_words_either(able: Scene):
+    message = await published(able, "ada")
+    data = await able.play.download(gallery(message)[0])
+    kept = await able.lab.pictures.read((await newest(able, "ada")).pictures[0].sha256)
+    assert b"secret" in kept
+    assert opened(data).info == {}
+    assert opened(data).tobytes() == opened(kept).tobytes()
+
+
+async def test_with_its_words_shown_the_file_may_tell_how_it_was_made(able: Scene):
+    message = await published(able, "ada", "ask-prompt")
+    assert "secret" in opened(await able.play.download(gallery(message)[0])).info["darkroom"]
+
+
+async def test_the_file_of_a_published_clip_holds_no_words(able: Scene):
+    await able.imagine("ada", "a secret fox")
+    asked = await pressed(able, "ada", await able.picture_of("ada"), "animate")
+    await able.play.modal("ada", asked["id"], {"prompt": "a secret dance"}, wait="answer")
+    clip = await able.card_of("ada", "Here is your clip")
+    card = (await pressed(able, "ada", clip, "publish"))["original"]
+    await clicked(able, "ada", card, "go")
+    (message,) = await hanging(able)
+    data = await able.play.download(gallery(message)[0])
+    assert opened(data).format == "WEBP"
+    assert b"secret" not in data
+
+
+_FRAMES = [Image.new("RGB", (16, 16), colour) for colour in ("red", "blue")]
+
+
+def worded(form: str) -> bytes:
+    out, info = io.BytesIO(), PngImagePlugin.PngInfo()
+    exif = Image.Exif()
+    exif[0x010E] = "secret words"
+    info.add_text("prompt", "secret words")
+    info.add_itxt("darkroom", "secret words", zip=True)
+    if form == "PNG":
+        _FRAMES[0].save(out, form, pnginfo=info, exif=exif)
+        return out.getvalue() + b"secret words"
+    more = {"save_all": True, "append_images": _FRAMES[1:], "duration": 100} if form == "clip" else {}
+    _FRAMES[0].save(out, "WEBP", exif=exif, xmp=b"<x>secret words</x>", icc_profile=b"secret words!", **more)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("form", ["PNG", "WEBP", "clip"])
+def test_no_kind_of_file_keeps_words_and_every_frame_stays(form):
+    told = worded(form)
+    bare = without_words(told)
+    assert b"secret" in told
+    assert b"secret" not in bare
+    assert set(opened(bare).info) <= {"loop", "background", "timestamp", "duration"}
+    before, after = opened(told), opened(bare)
+    assert getattr(after, "n_frames", 1) == getattr(before, "n_frames", 1) == (2 if form == "clip" else 1)
+    for number in range(getattr(after, "n_frames", 1)):
+        before.seek(number)
+        after.seek(number)
+        assert before.convert("RGB").tobytes() == after.convert("RGB").tobytes()
+
+
+@pytest.mark.parametrize("data", [b"", b"GIF89a", worded("PNG")[:60], worded("clip")[:200]])
+def test_what_cannot_be_read_is_not_published(data):
+    with pytest.raises(ValueError, match=r"cut off|neither"):
+        without_words(data)
 
 
 async def test_what_was_agreed_to_is_shown_and_others_remix_vote_and_read_it(able: Scene):
@@ -119,7 +191,8 @@ async def test_one_of_several_pictures_is_published(able: Scene):
     await clicked(able, "ada", card, "go")
     (hung,) = await hanging(able)
     third = (await newest(able, "ada")).pictures[2]
-    assert await able.play.download(gallery(hung)[0]) == await able.lab.pictures.read(third.sha256)
+    shown, kept = await able.play.download(gallery(hung)[0]), await able.lab.pictures.read(third.sha256)
+    assert opened(shown).tobytes() == opened(kept).tobytes()
 
 
 async def test_taken_back_it_can_be_published_again_at_once(able: Scene):

@@ -9,6 +9,7 @@ from weakref import WeakValueDictionary
 import discord
 from discord.ext import commands
 
+from bot.cogs.gallery.bare import without_words
 from bot.cogs.gallery.cards import Consent, consent_card, hung
 from bot.cogs.gallery.store import Gallery
 from bot.cogs.gallery.wall import TITLE_MAX, Channel, Hanging, Wall, marker_of, may_hang
@@ -160,14 +161,11 @@ class GalleryCog(commands.Cog):
 
     async def _hang(self, channel: Channel, job: Job, found: Mapping[str, Any]) -> int:
         picture = next((p for p in job.pictures if p.index == found["index"]), None)
-        try:
-            original = await self._pictures.read(picture.sha256) if picture else b""
-        except FileNotFoundError:
-            original = b""
-        if picture is None or not original:
+        shown = await self._file(picture, bare=not found["show_prompt"]) if picture else b""
+        if picture is None or not shown:
             await self._gallery.undone(found["seq"])
             raise InvalidRequest("source_gone", field="picture")
-        (copy,) = await asyncio.to_thread(copies, [original], limit=channel.guild.filesize_limit, is_clip=job.order.kind == "animate")
+        (copy,) = await asyncio.to_thread(copies, [shown], limit=channel.guild.filesize_limit, is_clip=job.order.kind == "animate")
         try:
             return await self._wall.hang(channel, hanging_of(job, picture, copy, found, locale=str(channel.guild.preferred_locale)))
         except discord.HTTPException as error:
@@ -175,6 +173,15 @@ class GalleryCog(commands.Cog):
             if error.code == UNKNOWN_MESSAGE:  # its nonce: it hung, and somebody deleted it
                 await self._gallery.undone(found["seq"])
             raise
+
+    async def _file(self, picture: Picture, *, bare: bool) -> bytes:
+        """What others may load; nothing where it is gone, or broke so that nobody can say what it holds."""
+        try:
+            original = await self._pictures.read(picture.sha256)
+            return without_words(original) if bare else original  # the file carries the whole order
+        except (FileNotFoundError, ValueError) as error:
+            _log.warning("a picture to publish cannot be read: %s", error)
+            return b""
 
     async def recover(self) -> None:
         """Bring to an end what a process left between two steps. Raises StoreUnavailable."""
