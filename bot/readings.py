@@ -24,6 +24,7 @@ class MetricsReader:
             "jobs_active": ("Jobs in a worker's hands", active),
             "workers_online": ("Workers of this host that answer", len(self._fleet.online())),
             "jobs_done_hour": ("Jobs done in the last hour", figures.done),
+            "jobs_set_aside_hour": ("Jobs set aside in the last hour because two workers died of them: look when not 0", figures.set_aside),
             "people_served_hour": ("People served in the last hour", figures.people),
             "jain_index": ("Jain index of service by weight, last hour", figures.jain),
             "wait_seconds_p50": ("Seconds from submission to start, median of the last hour", figures.wait_p50),

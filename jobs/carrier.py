@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
+from math import sqrt
 from typing import Protocol, TypeVar
 
 from jobs.batch import BatchKey
@@ -98,6 +99,8 @@ class UnderWay:
     job: Job
     together: int = 1
     """How many jobs its claim leased."""
+    cold: bool = False
+    """Its model was not loaded there when it was leased, and no step of it was heard of yet."""
     key: RunKey = field(init=False)
     task: asyncio.Task[None] | None = None
     started: float | None = None
@@ -165,8 +168,13 @@ class Carrier:
                 raise
             _log.info("run %s: its lease lapsed, so it is left", run.key)
             await self._leave(run)
-        except (WorkerBusy, RunForgotten) as fault:
+        except WorkerBusy as fault:
             await self._give_back(run, fault, counted=False)
+        except RunForgotten as fault:
+            # It had it, as we heard, and has forgotten it: it died and came back at once, which is a death like any other. What it
+            # forgot before we followed it (we were away for long) is nobody's fault.
+            heard_of = run.started is not None
+            await self._give_back(run, fault, counted=heard_of, died=heard_of)
         except WorkerFault as fault:
             tally.faulted()
             died = await self._vanished(run, fault)
@@ -242,6 +250,9 @@ class Carrier:
         step = run.step = min(max(0, event.step), total)  # a worker that lies about its progress is clamped
         now = self._clock.monotonic()
         elapsed = now - (now if run.started is None else run.started)
+        if run.cold and step:
+            run.cold = False
+            self._learn_swap(run, elapsed)
         self._sink.publish(
             JobProgressed(
                 job_id=run.job.id,
@@ -253,6 +264,13 @@ class Carrier:
                 preview=event.preview,
             )
         )
+
+    def _learn_swap(self, run: UnderWay, elapsed: float) -> None:
+        """What passed before the first step that was heard of, less the steps themselves, was the loading of the model."""
+        eta = self._estimator.predict(run.job.order, worker=run.worker.name)
+        if eta is not None:  # else nobody can tell loading from drawing
+            drawing = sqrt(eta.low * eta.high) * run.executed
+            self._estimator.observe_swap(run.worker.name, run.job.order.model, elapsed - drawing)
 
     async def _finished(self, run: UnderWay, event: RunFinished) -> None:
         if [made.index for made in event.pictures] != list(range(run.job.order.count)):
@@ -346,7 +364,10 @@ class Carrier:
             shun=shun,
             limit=limit,
         )
-        self._sink.publish(fact_of(await self._patiently(retry), reason))
+        job = await self._patiently(retry)
+        if job.state is JobState.QUARANTINED:
+            _log.error("job %s is set aside: workers died of it while it ran alone. `darkroom requeue %s` tries it again", job.id, job.id)
+        self._sink.publish(fact_of(job, reason))
 
     async def _acknowledge(self, run: UnderWay) -> None:
         try:

@@ -5,9 +5,10 @@ A lease is committed before its worker hears of the job, so a crash between the 
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from math import inf
+from math import inf, sqrt
 
 from jobs.batch import BatchKey
 from jobs.carrier import Carrier, Policy, Tally, UnderWay, fact_of
@@ -66,7 +67,7 @@ class Dispatcher:
             jobs, _ = await self._claim(replace(view, idle_for=inf))
         for job in jobs:
             self._sink.publish(JobLeased(job=job))
-            self._start(worker, job, tally, group, together=len(jobs))
+            self._start(worker, job, tally, group, together=len(jobs), cold=job.order.model not in report.loaded)
         return len(jobs)
 
     async def _claim(self, view: WorkerView) -> tuple[list[Job], float]:
@@ -129,9 +130,18 @@ class Dispatcher:
         return [run for run in self._under_way.values() if run.worker.name == worker]
 
     def _start(
-        self, worker: Worker, job: Job, tally: Tally, group: asyncio.TaskGroup, *, together: int, resume: bool = False
+        self,
+        worker: Worker,
+        job: Job,
+        tally: Tally,
+        group: asyncio.TaskGroup,
+        *,
+        together: int,
+        cold: bool = False,
+        resume: bool = False,
     ) -> None:
-        run = UnderWay(worker=worker, job=job, together=together, rows_there=partial(self._peaks.get, worker.name, 0))
+        there = partial(self._peaks.get, worker.name, 0)
+        run = UnderWay(worker=worker, job=job, together=together, cold=cold, rows_there=there)
         self._under_way[run.key] = run
         self._peaks[worker.name] = max(self._peaks.get(worker.name, 0), self.rows_on(worker.name))
         run.task = group.create_task(self._carry(run, tally, resume=resume), name=f"run {run.key}")
@@ -160,9 +170,20 @@ class Dispatcher:
             best_rows=_best_rows(report, known, name),
             swap={model: _SWAPS * seconds for model, seconds in swaps.items() if seconds is not None},
             speed=1.0 if known is None else known.speed(name),
+            free_in=None if known is None else _free_in(runs, known, name),
             idle_for=inf if runs else 0.0,
             linger={} if known is None else _lingers(report, known, name),
         )
+
+
+def _free_in(runs: Sequence[UnderWay], known: Estimator, name: str) -> float | None:
+    """Seconds until the first of them ends, by its steps so far; None where nobody can tell."""
+    rows, left = sum(run.job.order.rows for run in runs), []
+    for run in runs:
+        eta = known.predict(run.job.order, worker=name, rows=rows)
+        if eta is not None:
+            left.append(sqrt(eta.low * eta.high) * (1 - run.executed))
+    return min(left, default=None)
 
 
 _SWAPS = 3.0

@@ -192,7 +192,7 @@ class FakeWorker:
                 await response.write(json.dumps(event).encode() + b"\n")
             except ConnectionResetError:  # the host was killed: that is what some tests are about
                 break
-            if event["type"] == "progressed" and self.fault_of[key] == "drop_stream":
+            if event["type"] == "progressed" and self.fault_of.get(key) == "drop_stream":
                 self.fault_of[key] = None
                 assert request.transport is not None
                 request.transport.abort()

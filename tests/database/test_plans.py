@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from database.claim import _OF_DISPATCH, _statement
 from database.engine import Database
 from database.fenced import _LOCKING
+from database.figures import _ended
 from database.log import _news, read_position
 from database.moments import moment_from_now, now
 from database.one_trip import _together
@@ -58,6 +59,7 @@ QUERIES: dict[str, tuple[Select, tuple[str, ...]]] = {
     "writes of lease holders": (_LOCKING.params(ids=["j1", "j2"]), ONE_JOB),
     "accounts of other hosts' claims": (select(account).where(account.c.stamp > 3), ("ix_account_stamp",)),
     "outbox": (_due(), OPEN_ROWS),
+    "what ended lately": (_ended(moment_from_now(-3600), "done"), ("ix_job_event_at",)),
 }
 
 

@@ -84,7 +84,7 @@ async def open_lab(
             store=store, pictures=pictures, inspector=PictureInspector(), sink=feed, estimator=estimator, clock=clock, policy=policy
         )
         pool = Pool(
-            workers=drivers, dispatcher=Dispatcher(store=store, carrier=carrier, sink=feed, clock=clock, policy=policy),
+            workers=drivers, dispatcher=Dispatcher(store=store, carrier=carrier, sink=feed, clock=clock, policy=policy, estimator=estimator),
             feed=feed, clock=clock, shipped=read_catalog().shipped, default_model="house", memory=FleetMemory(database), max_batch=8,
             poll=0.05, breaker_pause=0.2,
         )  # fmt: skip
