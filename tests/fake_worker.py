@@ -67,6 +67,8 @@ class FakeWorker:
         self.max_batch = max_batch
         self.offer = OFFER | (abilities or {})
         self.loras = loras or []
+        self.more_models: list[dict] = []
+        """Offered beside its own, each by what it has otherwise."""
         self.inputs: dict[str, bytes] = {}
         self.faults: list[str] = []
         """Each run takes the next one; the empty list means to behave."""
@@ -133,7 +135,7 @@ class FakeWorker:
         return web.json_response({
             "protocol_version": protocol.PROTOCOL_VERSION, "worker_name": "fake", "instance_id": self.instance, "software": "test",
             "device": {"kind": "cpu", "name": "Fake CPU", "precision": "float32", "memory_total": None, "memory_free": None},
-            "models": [self.offer], "loras": self.loras, "max_batch": self.max_batch, "free_places": max(0, self.max_batch - running), "previews": False, "draining": False,
+            "models": [self.offer, *({**self.offer, **other} for other in self.more_models)], "loras": self.loras, "max_batch": self.max_batch, "free_places": max(0, self.max_batch - running), "previews": False, "draining": False,
         })  # fmt: skip
 
     async def _list(self, _):

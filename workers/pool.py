@@ -186,6 +186,16 @@ class Pool:
                     await member.wake.wait()
 
     async def _ask(self, member: Member, group: asyncio.TaskGroup) -> None:
+        """How it is. Whatever is strange about one worker is that worker's trouble, never the end of the host and its other workers."""
+        try:
+            await self._hear(member, group)
+        except Exception as surprise:  # noqa: BLE001  task boundary: an answer may surprise us anywhere from its parsing to its storing
+            trouble = f"its answer made the host stumble: {type(surprise).__name__}"
+            if member.trouble != trouble:
+                _log.exception("worker %s: %s", member.worker.name, trouble)
+            member.report, member.trouble = None, trouble
+
+    async def _hear(self, member: Member, group: asyncio.TaskGroup) -> None:
         running = self._rows(member)
         try:
             report = await member.worker.report()

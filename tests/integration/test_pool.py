@@ -92,6 +92,33 @@ async def test_a_broken_worker_beside_a_good_one_costs_nobody(fakes, lab_of):
         assert (await lab.ended(job.id)).making.worker == "w1"
 
 
+class Startling:
+    """A worker whose answer the host was not made for."""
+
+    name = "w0"
+
+    async def report(self):
+        raise OverflowError("nobody thought of it")
+
+
+async def test_a_worker_whose_answer_surprises_the_host_is_in_trouble_alone_and_told_of_once(fakes, lab_of, caplog):
+    first, second = await fakes(2)
+    lab = await lab_of(first, second)
+    member = lab.pool.members[0]
+    well, member.worker = member.worker, Startling()
+    async with asyncio.timeout(5):
+        while not member.trouble:
+            await asyncio.sleep(0.005)
+    for person in "abc":
+        assert (await lab.ended((await lab.ask(person)).id)).making.worker == "w1"
+    assert member.trouble == "its answer made the host stumble: OverflowError"
+    assert len([record for record in caplog.records if record.exc_info and "stumble" in record.message]) == 1
+    member.worker = well
+    async with asyncio.timeout(5):
+        while member.trouble:
+            await asyncio.sleep(0.005)
+
+
 async def test_cancel_while_waiting_and_while_running_leaves_the_neighbour_unharmed(fakes, lab_of):
     (worker,) = await fakes(max_batch=2)
     worker.gate.clear()

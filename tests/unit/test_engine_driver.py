@@ -7,7 +7,7 @@ from jobs.errors import BadPicture, RunForgotten, WorkerBusy, WorkerUnreachable
 from jobs.job import JobId
 from jobs.request import Order
 from jobs.run import FaultKind, Run, RunAccepted, RunCancelled, RunFailed, RunFinished, RunKey, RunProgressed
-from tests.fake_worker import FakeWorker, picture
+from tests.fake_worker import LORAS, FakeWorker, picture
 from workers.drivers.engine import EngineWorker, Patience
 
 ORDER = Order(prompt="a red star", model="house", width=64, height=64, steps=3, guidance=3.0, seed=7)
@@ -134,3 +134,14 @@ async def test_the_report_tells_what_the_worker_offers(driver):
     assert [offer.name for offer in report.models] == ["house"]
     assert report.loaded == {"house"}
     assert (report.room, report.max_batch) == (4, 4)
+
+
+async def test_an_offer_beyond_our_limits_is_left_out_and_told_once_and_the_rest_of_its_worker_serves(driver, fake, caplog):
+    long = [{"name": "x" * 110, "family": "sd15"}, {"name": "y", "family": "f" * 60}, {"name": "z", "family": "sd15", "title": "t" * 250}]
+    fake.loras = [*LORAS, *long]
+    fake.more_models = [{"name": "m" * 120}, {"name": "huge", "max_pixels": 2**40}]
+    for _ in range(3):
+        report = await driver.report()
+    assert [lora.name for lora in report.loras] == [lora["name"] for lora in LORAS]
+    assert [offer.name for offer in report.models] == ["house"]
+    assert [record.message for record in caplog.records].count(f"worker w: 5 of its offers are left out, the first: {'m' * 60!r}: its ('name',)") == 1

@@ -10,7 +10,7 @@ import binascii
 import hashlib
 import logging
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -85,6 +85,8 @@ class EngineWorker:
         self._session = session
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._patience = patience or Patience()
+        self._left_out: tuple[str, ...] = ()
+        """Of the last report; told of when it changes."""
 
     @property
     def name(self) -> str:
@@ -97,18 +99,27 @@ class EngineWorker:
         if told.protocol_version != protocol.PROTOCOL_VERSION:
             raise WorkerUnreachable("worker_unreachable", reason=f"it speaks protocol {told.protocol_version}")
         runs = _parse(protocol.RunList, await self._ask("GET", "v1/runs"))
+        models, strange = _sound(jobs_offer.ModelOffer, told.models)
+        loras, strange_loras = _sound(jobs_offer.LoraOffer, told.loras)
+        self._tell_left_out((*strange, *strange_loras))
         return WorkerReport(
             name=self._name,
             instance=told.instance_id,
             device=told.device.name,
-            models=tuple(_offer(model) for model in told.models),
-            loras=tuple(jobs_offer.LoraOffer.model_validate(lora.model_dump()) for lora in told.loras),
+            models=models,
+            loras=loras,
             loaded=frozenset(model.name for model in told.models if model.loaded),
             max_batch=max(1, told.max_batch),
             room=max(0, told.free_places),
             draining=told.draining,
             running=tuple(_key(run.key) for run in runs.runs if not run.state.is_end),
         )
+
+    def _tell_left_out(self, strange: tuple[str, ...]) -> None:
+        """One line whenever it changes what of its offers cannot be taken; the rest of the worker is none the worse for it."""
+        if strange and strange != self._left_out:
+            _log.warning("worker %s: %d of its offers are left out, the first: %s", self._name, len(strange), strange[0])
+        self._left_out = strange
 
     async def run(self, run: Run, *, resume: bool = False) -> AsyncGenerator[RunEvent, None]:
         """Start (or, with ``resume``, only attach to) a run and follow it to its end."""
@@ -281,11 +292,16 @@ def _order(order: Order, *, give_up_seconds: float) -> protocol.RunOrder:
     )
 
 
-def _offer(model: protocol.ModelOffer) -> jobs_offer.ModelOffer:
-    try:
-        return jobs_offer.ModelOffer.model_validate(model.model_dump())
-    except ValidationError as error:
-        raise WorkerUnreachable("worker_unreachable", reason=f"a nonsensical offer: {error.errors()[0]['loc']}") from error
+def _sound(kind: type[_M], told: Iterable[protocol.ModelOffer | protocol.LoraOffer]) -> tuple[tuple[_M, ...], tuple[str, ...]]:
+    """(the offers that keep our limits, which may be narrower than the protocol's; of each other one its name and what is wrong)."""
+    sound: list[_M] = []
+    strange: list[str] = []
+    for offer in told:
+        try:
+            sound.append(kind.model_validate(offer.model_dump()))
+        except ValidationError as error:
+            strange.append(f"{offer.name[:60]!r}: its {error.errors()[0]['loc']}")
+    return tuple(sound), tuple(strange)
 
 
 def _key(text: str) -> RunKey:
