@@ -46,6 +46,7 @@ from bot.cogs.verbs.commands import VerbCommands
 from bot.cogs.verbs.menus import PictureMenus
 from bot.cogs.voices.persona import PLAIN, PersonaInvalid, read_folder, shipped
 from bot.cogs.voices.speaker import Speaker
+from bot.door_errors import DiscordDoorError, FileInvalid, GatewayRefused, IntentMissing, TokenRefused
 from bot.poster import SEND_TIMEOUT, Poster
 from jobs.desk import Desk
 from jobs.errors import DarkroomError
@@ -68,38 +69,6 @@ PERMISSIONS = discord.Permissions(
     manage_channels=True, create_private_threads=True, send_messages_in_threads=True, use_application_commands=True,
 )  # fmt: skip
 """What the invitation asks for. Not Manage Roles: overwrites are given with the create, and never edited."""
-
-
-class DiscordDoorError(DarkroomError):
-    """The Discord door cannot open, and trying again will not help; its sentence says what to do."""
-
-
-class TokenRefused(DiscordDoorError):
-    """Discord does not know the token (401 at login, or close 4004)."""
-
-    def __init__(self) -> None:
-        super().__init__("token_refused")
-
-
-class IntentMissing(DiscordDoorError):
-    """A privileged intent is asked for but not switched on in the portal (close 4014)."""
-
-    def __init__(self) -> None:
-        super().__init__("intent_missing")
-
-
-class FileInvalid(DiscordDoorError):
-    """A file of the operator's (rules, quotas, a persona) cannot be used."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__("operators_file", reason=reason)
-
-
-class GatewayRefused(DiscordDoorError):
-    """The gateway closed for good with another code."""
-
-    def __init__(self, code: int) -> None:
-        super().__init__("gateway_refused", close_code=code)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -270,21 +239,28 @@ class DarkroomBot(commands.Bot):
 
     async def _run(self, stop: asyncio.Event) -> None:
         async with asyncio.TaskGroup() as group:
-            work = [
+            gateway = [
                 group.create_task(self._close_at(stop), name="discord: stop"),
                 group.create_task(self._follow_gateway(), name="discord: gateway"),
-                group.create_task(self.keeper.run(), name="discord: cards"),
-                group.create_task(self._rest_idle_for_ever(), name="discord: idle studios"),
             ]
             poster = group.create_task(self.poster.run(self._closing), name="discord: poster")
+            senders = {
+                poster,
+                group.create_task(self.keeper.run(), name="discord: cards"),
+                group.create_task(self._rest_idle_for_ever(), name="discord: idle studios"),
+            }
             try:
                 await self._closing.wait()
                 await asyncio.wait({poster}, timeout=DRAIN)
             finally:
+                # Whoever sends ends first: in a closed client a request fails as if it were a fault of ours.
+                for task in senders:
+                    task.cancel()
+                await asyncio.wait(senders, timeout=CLOSE_TIMEOUT)
                 # A cancel alone can be lost: asyncio.wait_for, in which the library connects, swallows one that comes
                 # in the moment its work is done (Python 3.11). A closed client ends its loop by itself.
                 await self._close_soon()
-                for task in (*work, poster):
+                for task in gateway:
                     task.cancel()
 
     async def _rest_idle_for_ever(self) -> None:
@@ -586,9 +562,3 @@ async def _pause(stop: asyncio.Event, seconds: float) -> None:
             await stop.wait()
     except TimeoutError:
         return
-
-
-__all__ = [
-    "DarkroomBot", "DiscordDoorError", "DoorOptions", "DoorParts", "GatewayRefused", "IntentMissing", "TokenRefused",
-    "keep_serving",
-]  # fmt: skip

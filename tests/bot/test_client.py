@@ -8,8 +8,9 @@ import pytest
 from discord.gateway import DiscordWebSocket
 from discord.http import Route
 
-from bot.client import DarkroomBot, DiscordDoorError, DoorOptions, IntentMissing, TokenRefused, intents, keep_serving
+from bot.client import DarkroomBot, DoorOptions, intents, keep_serving
 from bot.discord_address import DiscordAddressError, apply_discord_address, looks_real
+from bot.door_errors import DiscordDoorError, IntentMissing, TokenRefused
 from jobs.words import explain
 from tests.bot.conftest import OpenScene, Scene
 

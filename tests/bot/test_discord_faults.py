@@ -13,8 +13,8 @@ from datetime import datetime
 import pytest
 from PIL import Image
 
-from bot.client import GatewayRefused, TokenRefused
 from bot.clock import SystemClock
+from bot.door_errors import GatewayRefused, TokenRefused
 from bot.poster import IN_HAND, Posted, Poster
 from jobs.feed import Feed
 from jobs.job import JobId, Place

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from bot.client import TokenRefused
 from bot.clock import SystemClock
+from bot.door_errors import TokenRefused
 from bot.presence import hold_gateway
 
 

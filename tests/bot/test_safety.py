@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from bot.client import DoorOptions, FileInvalid, keep_serving
+from bot.client import DoorOptions, keep_serving
 from bot.cogs.safety.quotas import MOST_WAITING, Allowance, QuotasInvalid, read_quotas
 from bot.cogs.safety.rules import RulesInvalid, first_broken, plain_forms, read_file, read_rules, shipped_rules
+from bot.door_errors import FileInvalid
 from jobs.job import UserId
 from tests.bot.conftest import OpenScene, Scene, buttons, texts
 
