@@ -12,6 +12,7 @@ from gateway.links import MediaLinks
 from gateway.page import read_files
 from gateway.routes import house, inputs, jobs, media, metrics, page, progress, session
 from gateway.settings import GatewaySettings
+from gateway.uploads import UploadPlaces
 from gateway.watch import QueueBoard, Sequence, StreamPlaces, Watch
 from jobs.desk import Desk
 from jobs.feed import Feed
@@ -46,7 +47,7 @@ def create_app(
         watch=Watch(desk=desk, feed=feed, board=board, look_again=settings.look_again),
         places=StreamPlaces(settings.streams_per_person),
         sequence=Sequence(),
-        uploads=asyncio.Semaphore(2),
+        uploads=UploadPlaces(6, own=2),
         closing=asyncio.Event(),
     )
     app.state.files = read_files()

@@ -12,6 +12,7 @@ from gateway.errors import Refusal
 from gateway.language import preferred
 from gateway.links import MediaLinks
 from gateway.settings import GatewaySettings
+from gateway.uploads import UploadPlaces
 from gateway.views import JobView, job_view
 from gateway.watch import QueueBoard, Sequence, StreamPlaces, Watch
 from jobs.desk import Desk, JobStatus
@@ -39,7 +40,7 @@ class Door:
     watch: Watch
     places: StreamPlaces
     sequence: Sequence
-    uploads: asyncio.Semaphore
+    uploads: UploadPlaces
     """Pictures that are taken in at once."""
     closing: asyncio.Event
     """Set when the host stops: open streams end, so that a page left open never holds the shutdown up."""

@@ -10,6 +10,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from gateway.door import Door
+from gateway.patience import PatientProtocol
 
 _log = logging.getLogger(__name__)
 
@@ -88,7 +89,7 @@ async def _listen(host: str, port: int) -> socket.socket:
 def _config(app: FastAPI) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http="h11",
+        http=PatientProtocol,
         ws="websockets-sansio",
         loop="none",
         lifespan="off",

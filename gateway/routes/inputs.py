@@ -1,6 +1,5 @@
 """Pictures to start from: sent once, named by their digest afterwards."""
 
-import asyncio
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -11,8 +10,6 @@ from gateway.views import InputView
 
 PATH = "/api/v1/inputs"
 _TYPES = ("image/png", "image/jpeg", "image/webp", "application/octet-stream")
-_PATIENCE = 30.0
-"""Seconds for a free place: each upload holds its bytes in memory."""
 _REFUSALS: dict[int | str, dict[str, Any]] = {status: {"model": ErrorView} for status in (400, 401, 403, 408, 413, 415, 421, 422, 503)}
 _FILE = {"content": {kind: {"schema": {"type": "string", "format": "binary"}} for kind in _TYPES}, "required": True}
 
@@ -24,13 +21,6 @@ async def take_in(request: Request, door: TheDoor, person: Person) -> InputView:
     """A PNG, JPEG or WebP as the body itself. It is yours alone, kept as long as pictures are, and sent twice is the same."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() not in _TYPES:
         raise Refusal(415, "not_a_picture_type")
-    try:
-        async with asyncio.timeout(_PATIENCE):
-            await door.uploads.acquire()
-    except TimeoutError:
-        raise Refusal(503, "too_many_uploads", headers={"Retry-After": "10"}) from None
-    try:
+    async with door.uploads.take(person):
         taken = await door.desk.take_picture(await request.body(), user_id=person)
-    finally:
-        door.uploads.release()
     return InputView(sha256=taken.sha256, width=taken.width, height=taken.height)
