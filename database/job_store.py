@@ -202,12 +202,15 @@ class SqlJobStore:
         return await self._writes(cancelling(key, executed=executed))
 
     async def _write_together(self, writes: Sequence[Write]) -> Sequence[Job | Exception]:
-        """One commit for all. Should the database itself refuse one of them, each goes alone, so that only that one fails."""
+        """One commit for all. Where it cannot be made, each goes alone, and the one at fault fails; unless the database is away."""
         try:
             return await self._database.write(partial(write_all, writes=writes, owner=self._owner))
-        except IntegrityError as error:
+        except StoreUnavailable:
+            raise
+        except Exception as error:  # noqa: BLE001  whatever one of them stumbled over: a rule, a value, our own code
             if len(writes) == 1:
                 return [error]
+            _log.warning("a commit of %d writes failed, each goes alone: %s", len(writes), type(error).__name__)
         return [(await self._write_together([write]))[0] for write in writes]
 
 

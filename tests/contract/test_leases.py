@@ -1,11 +1,15 @@
+import asyncio
+import math
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import cast
 
 import pytest
 
 from database.engine import Database
 from database.job_store import SqlJobStore
-from jobs.errors import JobNotFound, LeaseLost
-from jobs.job import Failure, JobState
+from jobs.errors import JobNotFound, LeaseLost, StoreUnavailable
+from jobs.job import Failure, Job, JobState, UserId
 from jobs.run import Run, RunKey
 from tests.contract.asking import ANA, BEN, EVA, HERE, MAKING, ask, claim, leased, picture, take_all, waits
 from tests.contract.looking import events, rows
@@ -307,3 +311,25 @@ async def test_every_change_raises_the_version(store: SqlJobStore):
     ended = await store.cancelled(Run.of(held).key)
 
     assert [one.version for one in (job, held, running, unwanted, ended)] == [0, 1, 2, 3, 4]
+
+
+BAD: dict[str, Write] = {
+    "a number that JSON has no word for": lambda store, key: store.finish(key, [], replace(MAKING, seconds=math.inf)),
+    "a number that no column holds": lambda store, key: store.finish(key, [replace(picture(), size=2**70)], MAKING),
+    "a value that no driver sends": lambda store, key: store.finish(key, [replace(picture(), width=cast("int", object()))], MAKING),
+    "a change that stumbles": lambda store, key: store.retry(key, REASON, delay_seconds=1e13, attempts_max=3),
+}
+
+
+@pytest.mark.parametrize("bad", BAD.values(), ids=BAD)
+async def test_a_write_that_the_ledger_cannot_make_fails_alone_in_the_company_of_others(store: SqlJobStore, bad: Write):
+    keys = [(await leased(store, UserId(f"u{n}")))[1] for n in range(4)]
+
+    good = [store.finish(key, [picture()], MAKING) for key in keys[:3]]
+    # Whoever comes first flies alone; the others share the next flight.
+    outcomes = await asyncio.gather(*good[:2], bad(store, keys[3]), *good[2:], return_exceptions=True)
+
+    assert [job.state for job in outcomes if isinstance(job, Job)] == [JobState.DONE] * 3
+    assert isinstance(outcomes[2], Exception)
+    assert not isinstance(outcomes[2], StoreUnavailable)
+    assert (await store.get(keys[3].job_id)).state is JobState.LEASED
