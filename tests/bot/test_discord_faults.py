@@ -140,7 +140,9 @@ async def test_f32_the_edges_ban_stops_everything_with_an_alarm_until_it_is_over
     rest = await scene.play.recording(kind="rest")
     banned = next(n for n, r in enumerate(rest) if r["status"] == 429)
     posts = [r for r in rest[banned:] if r["path"].startswith("/channels/")]
-    assert when(posts[1]) - when(posts[0]) >= 5
+    under_way = [r for r in posts if when(r) - when(posts[0]) < 1]  # sent before the refusal was heard
+    assert len(under_way) <= 3
+    assert when(posts[len(under_way)]) - when(under_way[-1]) >= 5
 
 
 async def test_f33_a_channel_that_is_closed_to_the_bot_gets_its_picture_when_it_is_opened_again(scene: Scene, monkeypatch):

@@ -7,6 +7,7 @@ The last edit of a card is not made here but by the outbox (CLOSE), so that it h
 import asyncio
 import logging
 from dataclasses import dataclass, field
+from itertools import count
 
 from bot.cogs.interactions import NETWORK_FAULTS
 from bot.cogs.photos.budget import Budget
@@ -43,6 +44,8 @@ class _Card:
     """When the outbox was last asked for the message id."""
     urgent: bool = False
     dirty: bool = False
+    turn: int = 0
+    """When it became dirty, in marks."""
     editing: bool = False
 
 
@@ -72,6 +75,7 @@ class CardKeeper:
         self._cards: dict[JobId, _Card] = {}
         self._edited_at: dict[str, float] = {}
         self._wake = asyncio.Event()
+        self._turns = count()
 
     async def run(self) -> None:
         """Keep cards until cancelled."""
@@ -118,7 +122,8 @@ class CardKeeper:
         self._mark(card)
 
     def _mark(self, card: _Card) -> None:
-        card.dirty = True
+        if not card.dirty:
+            card.dirty, card.turn = True, next(self._turns)
         self._wake.set()
 
     async def _take_up_for_ever(self) -> None:
@@ -183,7 +188,7 @@ class CardKeeper:
         now = self._clock.monotonic()
         busy = {self._channel(card) for card in self._cards.values() if card.editing}
         due: list[_Card] = []
-        for card in sorted(self._cards.values(), key=lambda card: not card.urgent):
+        for card in sorted(self._cards.values(), key=lambda card: (not card.urgent, card.turn)):
             channel = self._channel(card)
             rested = card.urgent or now - self._edited_at.get(channel, float("-inf")) >= EDIT_EVERY
             if card.dirty and rested and channel not in busy:
