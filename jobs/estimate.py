@@ -9,7 +9,7 @@ predictions were off, 80 % of a normal distribution; a forecast of a whole wait 
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from math import ceil, exp, log, log2, sqrt
+from math import ceil, exp, isfinite, log, log2, sqrt
 from typing import Any
 
 from jobs.request import Order
@@ -29,6 +29,11 @@ _PATIENCE = 2.5
 """A pass of b rows is worth it where T(b) ≤ 0.96·b/(b−1)·T(b−1) at each step, and takes nobody more than 2.5 times as long as alone."""
 
 _PAYS = 1.15
+
+_QUICKEST, _SLOWEST = 1e-3, 1e6
+"""Seconds: no measurement is shorter or longer. They come from workers, and one number beyond belief would stay for ever."""
+_UNBELIEVABLE = 60.0
+"""Of a logarithm: what is stored beyond it was learned before there were these limits."""
 
 COLD_START = 4.0
 """Seconds per step and million pixels where nothing was measured: a middling card and model. Only the proportions between jobs matter
@@ -84,8 +89,9 @@ class Estimator:
 
     def observe(self, worker: str, order: Order, seconds: float, *, rows: int | None = None) -> None:
         """Learn from a finished run that took ``seconds`` on ``worker`` in a pass of ``rows`` (its own where it was alone)."""
-        if seconds <= 0:
+        if not _is_measured(seconds):
             return
+        seconds = _credible(seconds)
         rows = rows or order.rows
         self._learn_pace(worker, self.cost(order) / seconds, rows / order.rows)
         for name in _names(worker, order, rows):
@@ -98,8 +104,9 @@ class Estimator:
 
     def observe_swap(self, worker: str, model: str, seconds: float) -> None:
         """Learn what loading a model took."""
-        if seconds <= 0:
+        if not _is_measured(seconds):
             return
+        seconds = _credible(seconds)
         for name in ((worker, model), (worker, "")):
             known = self._swaps.get(name)
             if known is None:
@@ -126,7 +133,7 @@ class Estimator:
     def kept(self, worker: str, order: Order, seconds: float, *, rows: int | None = None) -> float:
         """How a finished run compares with what this worker was expected to need for it in such company; 1 where nothing was known."""
         found = self._known(worker, order, rows or order.rows)
-        return 1.0 if found is None else seconds / found[1]
+        return 1.0 if found is None or not _is_measured(seconds) else _credible(seconds) / found[1]
 
     def swap(self, worker: str, model: str) -> float | None:
         """Seconds to load a model there; None while none was loaded."""
@@ -250,10 +257,21 @@ def _names(worker: str, order: Order, rows: int) -> Iterator[_Name]:
         yield name, order.model, 0, 0
 
 
+def _is_measured(seconds: float) -> bool:
+    return isfinite(seconds) and seconds > 0
+
+
+def _credible(seconds: float) -> float:
+    return min(max(seconds, _QUICKEST), _SLOWEST)
+
+
 def _rows_of(stored: Any, length: int) -> Iterator[list[Any]]:
+    """Those of this shape, ending in (mean, variance, seen), that a house could have measured."""
     for row in stored if isinstance(stored, list) else ():
-        if isinstance(row, list) and len(row) == length:
-            yield row
+        if isinstance(row, list) and len(row) == length and all(isinstance(number, int | float) for number in row[-3:]):
+            mean, variance, seen = row[-3:]
+            if abs(mean) <= _UNBELIEVABLE and 0 <= variance <= _UNBELIEVABLE**2 and seen >= 1:  # for NaN none of it holds
+                yield row
 
 
 @dataclass
@@ -283,7 +301,7 @@ class Calibration:
 
     def observe(self, forecast: float, took: float) -> None:
         """A forecast has come true or not: both in seconds from when it was made."""
-        if forecast > 0 and took > 0:
+        if _is_measured(forecast) and _is_measured(took):
             self.off.setdefault(_length(forecast), deque(maxlen=self.window)).append(log(took / forecast))
 
     def range(self, forecast: float) -> Eta:
@@ -304,7 +322,8 @@ class Calibration:
         """Go on from what :meth:`dump` gave."""
         for length, values in stored.items():
             if length.lstrip("-").isdecimal() and isinstance(values, list):
-                self.off[int(length)] = deque((float(value) for value in values), maxlen=self.window)
+                sound = (float(value) for value in values if isinstance(value, int | float) and isfinite(value))
+                self.off[int(length)] = deque(sound, maxlen=self.window)
 
     def _nearest(self, length: int) -> deque[float]:
         """Of this length, or of the nearest one with enough known."""
