@@ -1,6 +1,7 @@
 """Estimates: learned from ends, honest about their range, kept over a restart."""
 
 import json
+import math
 import random
 
 import pytest
@@ -107,3 +108,36 @@ def test_rows_of_another_version_are_left_out():
     estimator = Estimator()
     estimator.load({"rates": [["w", "m"], "nonsense"], "swaps": None, "unknown": 1})
     assert estimator.predict(order()) is None
+
+
+BEYOND_BELIEF = [math.inf, -math.inf, math.nan, 1.7e308, 1e300, -1e300, 0.0, 1e-300, 5e-324]
+
+
+def figures(estimator: Estimator) -> list[float]:
+    eta = estimator.predict(order(), worker="w")
+    told = [estimator.cost(order()), estimator.pace("w"), estimator.stretch("w"), estimator.speed("w"), estimator.kept("w", order(), 1.0)]
+    return [*told, estimator.swap("w", "m") or 0.0, *((eta.low, eta.high) if eta else ())]
+
+
+@pytest.mark.parametrize("seconds", BEYOND_BELIEF)
+def test_no_measurement_however_strange_makes_a_figure_that_is_not_one(seconds):
+    estimator = Estimator()
+    for _ in range(20):
+        estimator.observe("w", order(), seconds)
+        estimator.observe_swap("w", "m", seconds)
+        estimator.calibration.observe(seconds, seconds)
+        estimator.observe("w", order(), 1.0)
+    assert math.isfinite(estimator.kept("w", order(), seconds))
+    assert all(math.isfinite(figure) for figure in figures(estimator))
+    json.dumps(estimator.dump(), allow_nan=False)
+    assert 1e-3 <= estimator.cost(order()) <= 1e6
+
+
+@pytest.mark.parametrize("rate", [[-487.1, 135728.6, 3], [464.6, 1.0, 3], [math.nan, 1.0, 3], [0.0, math.inf, 3], [0.0, -1.0, 3], [0.0, 1.0, 0], ["x", 1.0, 3]])
+def test_what_was_learned_and_stored_before_there_were_limits_is_left_out(rate):
+    estimator = Estimator()
+    estimator.load({
+        "rates": [["w", "m", 0, 0, *rate], ["", "m", 0, 0, *rate]], "swaps": [["w", "m", *rate]], "paces": [["w", "pace", *rate]],
+        "calibration": {"1": [math.inf, "x", 0.5]},
+    })  # fmt: skip
+    assert estimator.dump() == {"rates": [], "swaps": [], "paces": [], "calibration": {"1": [0.5]}}
