@@ -16,7 +16,7 @@ def watch() -> Stopwatch:
     return watch
 
 
-@pytest.mark.parametrize("said, believed", [(7.0, 7.0), (10.0, 10.0), (11.0, 10.0), (1e300, 10.0), (1.0, 4.0), (5e-324, 4.0)])
+@pytest.mark.parametrize(("said", "believed"), [(7.0, 7.0), (10.0, 10.0), (11.0, 10.0), (1e300, 10.0), (1.0, 4.0), (5e-324, 4.0)])
 def test_a_worker_is_believed_within_what_passed_here(watch, said, believed):
     assert watch.believed(said, 110.0) == believed
 
