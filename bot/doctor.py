@@ -1,6 +1,7 @@
 """``darkroom doctor``: what is right and what is wrong in this set-up, in plain words, each with what to do."""
 
 import asyncio
+import io
 import shutil
 import sqlite3
 from collections.abc import AsyncIterator, Mapping
@@ -9,6 +10,7 @@ from enum import StrEnum
 from typing import Any
 
 import aiohttp
+from PIL import Image
 
 from bot.cogs.safety.quotas import read_quotas
 from bot.cogs.safety.rules import read_file as read_rules_file
@@ -19,6 +21,9 @@ from database.migrate import current, head
 from database.url import read_url
 from gateway.auth import BindingRefused, KeysInvalid, check_binding, read_keys
 from jobs.errors import StoreUnavailable, WorkerFault
+from jobs.job import Picture
+from jobs.judging import JudgeAway
+from workers.classifier import HttpClassifier
 from workers.drivers.comfy.fleet import AddressError, check_address, keys_of
 from workers.drivers.engine import EngineWorker, Patience
 
@@ -94,6 +99,7 @@ async def findings(values: Mapping[str, str | None]) -> AsyncIterator[Finding]:
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=15, connect=5)) as session:
         async for finding in _workers(settings, session):
             yield finding
+        yield await _classifier(settings, session)
         async for finding in _discord(settings, session):
             yield finding
 
@@ -208,6 +214,25 @@ async def _workers(settings: Settings, session: aiohttp.ClientSession) -> AsyncI
             continue
         models = ", ".join(sorted(offer.name for offer in report.models)) or "no model"
         yield _right(f"The worker at {url}: {report.device}, {models}, {report.max_batch} at once.")
+
+
+async def _classifier(settings: Settings, session: aiohttp.ClientSession) -> Finding:
+    """Asked for real, with a small grey picture."""
+    url = settings.output_classifier_url
+    if url is None:
+        return _note("No classifier looks at finished pictures (OUTPUT_CLASSIFIER_URL is empty); rules read words alone.")
+    seconds, token = settings.output_classifier_seconds, settings.output_classifier_token
+    grey = io.BytesIO()
+    Image.new("RGB", (64, 64), "grey").save(grey, "PNG")
+    picture = Picture(index=0, sha256="0" * 64, content_type="image/png", size=len(grey.getvalue()), width=64, height=64, seed=0)
+    try:
+        verdict = await HttpClassifier(session=session, url=url, token=token, seconds=seconds).judge(grey.getvalue(), picture)
+    except JudgeAway as error:
+        now = "Pictures are shown unjudged now" if settings.output_classifier_open else "No picture is shown now"
+        return _wrong(f"The output classifier at {url} gave no verdict: {error}. {now}.", ".env.example shows what it is asked.")
+    if not verdict.allowed:
+        return _wrong(f"The output classifier at {url} blocks a plain grey picture: {verdict.reason or 'no reason'}.", "See its limits.")
+    return _right(f"The output classifier at {url} judges; previews are not shown.")
 
 
 async def _discord(settings: Settings, session: aiohttp.ClientSession) -> AsyncIterator[Finding]:

@@ -15,10 +15,11 @@ from typing import Any
 import aiohttp
 
 from bot.board import BoardMaker
-from bot.client import DiscordDoorError, DoorOptions, DoorParts, keep_serving
+from bot.client import DoorOptions, DoorParts, keep_serving
 from bot.clock import SystemClock, draw_seed, new_job_id
 from bot.cogs.photos.parcels import LinkOf
 from bot.discord_address import DiscordAddressError, apply_discord_address
+from bot.door_errors import DiscordDoorError
 from bot.flow_reload import FlowReload
 from bot.hinting import share_hints
 from bot.janitor import Janitor
@@ -60,8 +61,10 @@ from jobs.errors import StoreUnavailable
 from jobs.estimate import Estimator
 from jobs.feed import Feed
 from jobs.intake import Intake
+from jobs.judging import Classifier
 from jobs.ports import Worker
 from jobs.words import explain
+from workers.classifier import HttpClassifier
 from workers.drivers.comfy.fleet import AddressError, check_address, keys_of, open_comfy
 from workers.drivers.comfy.worker import ComfyWorker
 from workers.drivers.engine import EngineWorker
@@ -105,12 +108,14 @@ async def open_lab(settings: Settings) -> AsyncIterator[Lab]:
         with host_identity(settings.storage) as owner:
             keys = _comfy_keys(settings)
             async with open_comfy(settings.comfy_urls, flows=catalog.comfy, read_picture=pictures.read, keys=keys) as comfy:
-                yield _lab(settings, database, _workers(settings, session, pictures), comfy, catalog, owner)
+                judge = _classifier(settings, session)
+                yield _lab(settings, database, _workers(settings, session, pictures), comfy, catalog, owner, judge)
 
 
 def _lab(
-    settings: Settings, database: Database, own: Sequence[Worker], comfy: Sequence[ComfyWorker], catalog: Catalog, owner: str
-) -> Lab:
+    settings: Settings, database: Database, own: Sequence[Worker], comfy: Sequence[ComfyWorker], catalog: Catalog, owner: str,
+    classifier: Classifier | None,
+) -> Lab:  # fmt: skip
     clock, feed, estimator = SystemClock(), Feed(), Estimator()
     store, pictures = SqlJobStore(database, owner=owner), _pictures(settings)
     policy = Policy(lease=settings.lease_seconds, renew_every=settings.lease_seconds / 3, expire_every=settings.lease_seconds / 6)
@@ -123,6 +128,7 @@ def _lab(
         clock=clock,
         policy=policy,
         elsewhere=lambda model, worker: pool.has_other(model, worker),
+        classifier=classifier,
     )
     pool = Pool(
         workers=[*own, *comfy],
@@ -156,6 +162,18 @@ def _lab(
         estimator=estimator,
         operator=Operator(Operating(database), feed),
         reload_flows=FlowReload(folder=settings.flows, pool=pool, comfy=comfy),
+    )
+
+
+def _classifier(settings: Settings, session: aiohttp.ClientSession) -> Classifier | None:
+    if settings.output_classifier_url is None:
+        return None
+    return HttpClassifier(
+        session=session,
+        url=settings.output_classifier_url,
+        token=settings.output_classifier_token,
+        seconds=settings.output_classifier_seconds,
+        open_without=settings.output_classifier_open,
     )
 
 

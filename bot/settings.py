@@ -54,6 +54,10 @@ class Settings:
     http_port: int = 7860
     allowed_hosts: tuple[str, ...] = ()
     public_url: str | None = None
+    output_classifier_url: str | None = None
+    output_classifier_token: str | None = field(default=None, repr=False)
+    output_classifier_seconds: float = 10.0
+    output_classifier_open: bool = False
     api_keys: tuple[str, ...] = field(default=(), repr=False)
     log_level: str = "INFO"
     lease_seconds: float = 30.0
@@ -106,6 +110,10 @@ def read_settings(values: Mapping[str, str | None]) -> Settings:
         http_port=reader.read("HTTP_PORT", _whole(0, 65535), 7860),
         allowed_hosts=reader.read("ALLOWED_HOSTS", _list, ()),
         public_url=reader.read("PUBLIC_URL", _origin, None),
+        output_classifier_url=reader.read("OUTPUT_CLASSIFIER_URL", _url, None),
+        output_classifier_token=reader.text("OUTPUT_CLASSIFIER_TOKEN"),
+        output_classifier_seconds=float(reader.read("OUTPUT_CLASSIFIER_SECONDS", _whole(1, 60), 10)),
+        output_classifier_open=reader.read("OUTPUT_CLASSIFIER_OPEN", _yes_or_no, default=False),
         api_keys=reader.read("API_KEYS", _list, ()),
         log_level=reader.read("LOG_LEVEL", _level, "INFO"),
         lease_seconds=float(reader.read("LEASE_SECONDS", _whole(3, 600), 30)),
@@ -158,6 +166,12 @@ def _urls(text: str) -> tuple[str, ...]:
     if len(set(urls)) != len(urls):
         raise ValueError("names one address twice; each worker has its own.")
     return urls
+
+
+def _url(text: str) -> str:
+    if len(_urls(text)) != 1:
+        raise ValueError("names one address.")
+    return text
 
 
 def _origin(text: str) -> str:

@@ -37,7 +37,8 @@ from jobs.events import (
     JobStarted,
     JobSucceeded,
 )
-from jobs.job import Failure, Job, JobState, Making, Picture
+from jobs.job import Failure, Job, JobState, Making
+from jobs.judging import Classifier, refused
 from jobs.ports import Clock, EventSink, Inspector, JobStore, PictureStore, RowLimit, Worker
 from jobs.retries import RetryBudget
 from jobs.run import (
@@ -144,6 +145,7 @@ class Carrier:
         policy: Policy,
         jitter: Callable[[], float] = random.random,
         elsewhere: Callable[[str, str], bool] = lambda model, worker: False,
+        classifier: Classifier | None = None,
     ) -> None:
         self._store = store
         self._pictures = pictures
@@ -154,6 +156,7 @@ class Carrier:
         self._policy = policy
         self._jitter = jitter
         self._elsewhere = elsewhere
+        self._classifier = classifier
         self._budget = RetryBudget(now=clock.monotonic)
 
     async def carry(self, run: UnderWay, tally: Tally, *, resume: bool) -> None:
@@ -261,7 +264,7 @@ class Carrier:
                 elapsed=elapsed,
                 eta=elapsed / step * (total - step) if step else None,
                 worker=run.worker.name,
-                preview=event.preview,
+                preview=None if self._classifier else event.preview,  # nobody judges half a picture
             )
         )
 
@@ -275,11 +278,14 @@ class Carrier:
     async def _finished(self, run: UnderWay, event: RunFinished) -> None:
         if [made.index for made in event.pictures] != list(range(run.job.order.count)):
             raise BadPicture("bad_picture", reason=f"{len(event.pictures)} pictures for {run.job.order.count}")
-        kept: list[Picture] = []
-        for made in event.pictures:
-            data, picture = await self._inspector.inspect(made, run.job.order)
+        clean = [await self._inspector.inspect(made, run.job.order) for made in event.pictures]
+        failure = await refused(self._classifier, clean)
+        if failure is not None:  # before anything of it is stored
+            await self._keep_back(run, failure)
+            return
+        for data, _ in clean:
             await self._pictures.put(data)
-            kept.append(picture)
+        kept = [picture for _, picture in clean]
         making = Making(worker=run.worker.name, seconds=event.seconds, shared_with=event.shared_with, notes=event.notes)
         rows = run.job.order.rows + event.shared_with
         compared = self._estimator.kept(run.worker.name, run.job.order, event.seconds, rows=rows)
@@ -290,6 +296,13 @@ class Carrier:
             self._estimator.calibration.came(job.id, job.finished_at.timestamp())
         self._budget.earn()
         self._sink.publish(JobSucceeded(job=job))
+        await self._acknowledge(run)
+
+    async def _keep_back(self, run: UnderWay, failure: Failure) -> None:
+        """It was made and is not shown: it costs its person nothing, and its worker did what it was told."""
+        _log.warning("run %s on %s: its pictures are kept back: %s", run.key, run.worker.name, failure.code)
+        job = await self._patiently(partial(self._store.fail, run.key, failure, executed=0.0))
+        self._sink.publish(JobFailed(job=job))
         await self._acknowledge(run)
 
     async def _stopped(self, run: UnderWay) -> None:

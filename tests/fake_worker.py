@@ -76,6 +76,8 @@ class FakeWorker:
         """The company that every run is said to have had."""
         self.notes: list[str] = []
         """What every run's end says its person should know."""
+        self.preview: str | None = None
+        """Base64 of what every step shows."""
         self.always: str | None = None
         self.instance = "one"
         self.orders: dict[str, dict] = {}
@@ -217,7 +219,7 @@ class FakeWorker:
                 yield {"type": "cancelled", "sequence": step, "reason": "requested"}
                 return
             yield {"type": "progressed", "sequence": step, "state": "running", "step": step, "total_steps": order["steps"],
-                   "elapsed_seconds": step * self.step_seconds}  # fmt: skip
+                   "elapsed_seconds": step * self.step_seconds, "preview_b64": self.preview}  # fmt: skip
             while not self.gate.is_set() and key not in self.cancelled:
                 await asyncio.sleep(0.005)
         if key not in self.orders:  # the process was restarted meanwhile

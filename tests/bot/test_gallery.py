@@ -6,11 +6,11 @@ import io
 import pytest
 from PIL import Image, PngImagePlugin
 
-from bot.cogs.gallery.bare import without_words
 from rehearsal.client import Refused
 from rehearsal.contract import Contract
 from tests.bot.conftest import OpenScene, Scene, buttons, gallery, parts_of, texts
 from tests.bot.test_verbs import ABLE_WORKER, newest, press_id, pressed
+from workers.bare import without_words
 
 
 @pytest.fixture

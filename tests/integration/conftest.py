@@ -24,6 +24,7 @@ from jobs.estimate import Estimator
 from jobs.feed import Feed
 from jobs.intake import Intake
 from jobs.job import Job, JobId, UserId
+from jobs.judging import Classifier
 from jobs.request import Request
 from tests.fake_worker import FakeWorker
 from workers.drivers.engine import EngineWorker, Patience
@@ -72,8 +73,9 @@ class Lab:
 
 @asynccontextmanager
 async def open_lab(
-    database: Database, folder: Path, *workers: FakeWorker, policy: Policy = QUICK, patience: Patience = IMPATIENT
-) -> AsyncIterator[Lab]:
+    database: Database, folder: Path, *workers: FakeWorker, policy: Policy = QUICK, patience: Patience = IMPATIENT,
+    classifier: Classifier | None = None,
+) -> AsyncIterator[Lab]:  # fmt: skip
     clock, feed, estimator = SystemClock(), Feed(), Estimator()
     store, pictures = SqlJobStore(database), FilePictureStore(folder / "pictures")
     async with aiohttp.ClientSession() as session:
@@ -81,8 +83,9 @@ async def open_lab(
             EngineWorker(name=f"w{i}", url=w.url, session=session, patience=patience, inputs=pictures.read) for i, w in enumerate(workers)
         ]
         carrier = Carrier(
-            store=store, pictures=pictures, inspector=PictureInspector(), sink=feed, estimator=estimator, clock=clock, policy=policy
-        )
+            store=store, pictures=pictures, inspector=PictureInspector(), sink=feed, estimator=estimator, clock=clock, policy=policy,
+            classifier=classifier,
+        )  # fmt: skip
         pool = Pool(
             workers=drivers, dispatcher=Dispatcher(store=store, carrier=carrier, sink=feed, clock=clock, policy=policy, estimator=estimator),
             feed=feed, clock=clock, shipped=read_catalog().shipped, default_model="house", memory=FleetMemory(database), max_batch=8,
@@ -117,7 +120,7 @@ async def fakes() -> AsyncIterator[Callable]:
 async def lab_of(database, tmp_path) -> AsyncIterator[Callable]:
     async with AsyncExitStack() as stack:
 
-        async def make(*workers: FakeWorker, policy: Policy = QUICK) -> Lab:
-            return await stack.enter_async_context(open_lab(database, tmp_path, *workers, policy=policy))
+        async def make(*workers: FakeWorker, policy: Policy = QUICK, classifier: Classifier | None = None) -> Lab:
+            return await stack.enter_async_context(open_lab(database, tmp_path, *workers, policy=policy, classifier=classifier))
 
         yield make

@@ -1,5 +1,6 @@
 """The doctor says what is wrong in plain words, each with what to do."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from bot.doctor import Mark, findings
 from rehearsal import app
 from rehearsal.config import RehearsalConfig
+from tests.unit.test_classifier import judged_by, telling
 
 
 @pytest.fixture
@@ -47,6 +49,11 @@ async def test_a_good_set_up_has_nothing_wrong(settings):
         ({"API_KEYS": "nonsense"}, "API_KEYS"),
         ({"STORAGE": "/proc/none"}, "cannot be written"),
         ({"HTTP_PORT": "eighty"}, "HTTP_PORT"),
+        ({"OUTPUT_CLASSIFIER_URL": "http://127.0.0.1:9"}, "No picture is shown now"),
+        ({"OUTPUT_CLASSIFIER_URL": "http://127.0.0.1:9", "OUTPUT_CLASSIFIER_OPEN": "yes"}, "shown unjudged now"),
+        ({"OUTPUT_CLASSIFIER_URL": "http://a http://b"}, "OUTPUT_CLASSIFIER_URL"),
+        ({"OUTPUT_CLASSIFIER_URL": "file:///etc/passwd"}, "OUTPUT_CLASSIFIER_URL"),
+        ({"OUTPUT_CLASSIFIER_SECONDS": "0"}, "OUTPUT_CLASSIFIER_SECONDS"),
     ],
 )
 async def test_each_fault_is_named(settings, change, says):
@@ -74,3 +81,14 @@ async def test_files_of_the_operator_that_would_keep_the_door_shut_are_named_wit
     (folder / "rules.toml").write_text("")
     (folder / "quotas.toml").unlink()
     assert await wrongs(settings) == []
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+async def test_the_judge_of_finished_pictures_is_asked_for_real_and_whether_there_is_one_is_said(settings, allowed):
+    told = [finding.what async for finding in findings(settings)]
+    assert len([what for what in told if what.startswith("No classifier looks at finished pictures")]) == 1
+    async with judged_by(telling(json.dumps({"allowed": allowed, "reason": "grey"}))) as (_, judge):
+        found = [finding async for finding in findings(settings | {"OUTPUT_CLASSIFIER_URL": judge.url, "OUTPUT_CLASSIFIER_TOKEN": "t"})]
+    (ours,) = [finding for finding in found if "classifier" in finding.what]
+    assert ours.mark is (Mark.RIGHT if allowed else Mark.WRONG)
+    assert judge.asked[0][0]["Authorization"] == "Bearer t"

@@ -9,7 +9,6 @@ from weakref import WeakValueDictionary
 import discord
 from discord.ext import commands
 
-from bot.cogs.gallery.bare import without_words
 from bot.cogs.gallery.cards import Consent, consent_card, hung
 from bot.cogs.gallery.store import Gallery
 from bot.cogs.gallery.wall import TITLE_MAX, Channel, Hanging, Wall, marker_of, may_hang
@@ -29,6 +28,7 @@ from jobs.job import Job, JobId, Picture
 from jobs.ports import JobStore, PictureStore
 from jobs.request import PROMPT_MAX
 from jobs.words import say
+from workers.bare import without_words
 
 _log = logging.getLogger(__name__)
 
