@@ -62,6 +62,28 @@ async def play(scene: Scene, who: str) -> str:
     return channel
 
 
+async def steer(scene: Scene) -> str:
+    """Every question that an admin is asked, in the welcome channel; its id."""
+    worker, ada = scene.lab.pool.members[0].worker.name, UserId(f"discord:{scene.users['ada']}")
+    scene.worker.gate.set()
+    await scene.imagine("ada", WISH["ada"])
+    await scene.picture_of("ada")
+    (done,) = await scene.lab.store.recent(ada, limit=1)
+    scene.worker.gate.clear()
+    for number in range(3):
+        await scene.imagine("ada", f"{WISH['ada']}, {number}")
+    await scene.card_of("ada", "Step")
+    waiting = next(job for job in await scene.lab.store.recent(ada, limit=9) if job.state == "queued")
+    for command, options in (
+        ("status", {}), ("admin pause", {"worker": worker}), ("admin drain", {"worker": worker, "sure": True}), ("status", {}),
+        ("admin move", {"job": waiting.id, "lane": "quick", "worker": worker}), ("admin refund", {"job": done.id}),
+        ("admin requeue", {"job": done.id}), ("admin cancel", {"member": scene.users["ada"]}), ("admin clearall", {}),
+        ("admin reload", {}), ("admin resume", {"worker": worker}), ("admin audit", {}),
+    ):  # fmt: skip
+        await scene.play.slash("mara", scene.welcome, command, options, wait="answer")
+    return scene.welcome
+
+
 @asynccontextmanager
 async def stage(folder: Path) -> AsyncIterator[Scene]:
     """The bot over a fresh ledger."""
@@ -108,6 +130,10 @@ async def main(out: Path) -> None:
                 cut = round(first["y"] - top["y"])
                 for name, box in (("cards", (0, 0, 660, cut)), ("answers", (0, cut, 660, shot.height))):
                     shot.crop(box).convert("RGB").quantize(96).save(out / f"discord-{name}-{language}.png", optimize=True)
+            page, errors = await visit(browser, scene, "mara", await steer(scene), scheme="dark", width=900)
+            assert errors == []
+            shot = Image.open(io.BytesIO(await page.locator("#rows").screenshot()))
+            shot.crop((0, 0, 660, shot.height)).convert("RGB").quantize(96).save(out / "discord-admin-en.png", optimize=True)
             await browser.close()
 
 
