@@ -150,6 +150,7 @@ class DarkroomBot(commands.Bot):
     """The client. Build it, then await :meth:`serve`; one object serves once."""
 
     def __init__(self, parts: DoorParts, options: DoorOptions) -> None:
+        budget = Budget(parts.clock)
         super().__init__(
             # Without the intent "!" never arrives, and the library would warn at each start.
             command_prefix=commands.when_mentioned_or("!") if options.message_content else commands.when_mentioned,
@@ -162,7 +163,9 @@ class DarkroomBot(commands.Bot):
             member_cache_flags=discord.MemberCacheFlags.none(),
             chunk_guilds_at_startup=False,
             max_ratelimit_timeout=30.0,  # the library's least; longer waits come back as errors and into the outbox
+            http_trace=budget.listening(),
         )
+        self.budget = budget
         self.parts = parts
         self.options = options
         self.desk = parts.desk
@@ -184,7 +187,7 @@ class DarkroomBot(commands.Bot):
             rules=[*shipped_rules(), *read_file(options.rules)],
             quotas=read_quotas(options.quotas, waiting=options.waiting_limit),
             adult_models=frozenset(options.adult_models),
-            usual_model=parts.fleet.default_model,
+            usual_model=lambda: parts.fleet.default_model,
         )
         self.taker = Taker(
             desk=parts.desk,
@@ -202,7 +205,6 @@ class DarkroomBot(commands.Bot):
 
     def _build_delivery(self) -> None:
         parts = self.parts
-        budget = self.budget = Budget(parts.clock)
         self.speaker = Speaker(
             members=parts.members,
             choices=self.choices,
@@ -212,12 +214,12 @@ class DarkroomBot(commands.Bot):
         )
         memory = CardMemory(desk=parts.desk, store=parts.store, feed=parts.feed, clock=parts.clock, speaker=self.speaker)
         courier = self.courier = DiscordCourier(
-            client=self, store=parts.store, outbox=parts.outbox, pictures=parts.pictures, memory=memory, budget=budget,
+            client=self, store=parts.store, outbox=parts.outbox, pictures=parts.pictures, memory=memory, budget=self.budget,
             on_channel_gone=self._on_channel_gone, link_of=parts.link_of,
         )  # fmt: skip
         self.keeper = CardKeeper(
             desk=parts.desk, store=parts.store, outbox=parts.outbox, feed=parts.feed, memory=memory, courier=courier,
-            budget=budget, clock=parts.clock,
+            budget=self.budget, clock=parts.clock,
         )  # fmt: skip
         self.poster = Poster(
             outbox=parts.outbox, courier=courier, feed=parts.feed, clock=parts.clock,

@@ -169,7 +169,6 @@ class GalleryCog(commands.Cog):
         try:
             return await self._wall.hang(channel, hanging_of(job, picture, copy, found, locale=str(channel.guild.preferred_locale)))
         except discord.HTTPException as error:
-            self._budget.hear(error)
             if error.code == UNKNOWN_MESSAGE:  # its nonce: it hung, and somebody deleted it
                 await self._gallery.undone(found["seq"])
             raise
@@ -275,7 +274,6 @@ class GalleryCog(commands.Cog):
             try:
                 await self._take_back(found["seq"])
             except NETWORK_FAULTS as error:
-                self._budget.hear(error)
                 _log.warning("publication %s was not taken down: %s", found["seq"], error)
                 raise
 

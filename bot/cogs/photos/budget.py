@@ -2,7 +2,7 @@
 
 import logging
 
-import discord
+import aiohttp
 
 from jobs.ports import Clock
 
@@ -30,11 +30,20 @@ class Budget:
         self._at = clock.monotonic()
         self._barred_until = float("-inf")
 
-    def hear(self, error: BaseException) -> None:
-        """What a request came to: a 429 without ``Via`` is no rate limit but a ban at the edge, for all of this address."""
-        if not isinstance(error, discord.HTTPException) or error.status != 429 or "Via" in error.response.headers:
+    def listening(self) -> aiohttp.TraceConfig:
+        """For the client: the budget hears of every answer, whoever asked, as it comes.
+
+        The library tells whoever asked up to seconds later: it waits for the end of an exhausted bucket before it raises.
+        """
+        trace = aiohttp.TraceConfig()
+        trace.on_request_end.append(self._hear)
+        return trace
+
+    async def _hear(self, _session: object, _context: object, told: aiohttp.TraceRequestEndParams) -> None:
+        """A 429 of the API without ``Via`` is no rate limit but a ban at the edge, for all of this address."""
+        if told.response.status != 429 or "Via" in told.response.headers or not told.url.path.startswith("/api/"):
             return
-        seconds = min(max(_seconds(error.response.headers.get("Retry-After")), BAR_LEAST), BAR_MOST)
+        seconds = min(max(_seconds(told.response.headers.get("Retry-After")), BAR_LEAST), BAR_MOST)
         self._barred_until = max(self._barred_until, self._clock.monotonic() + seconds)
         _log.critical("Discord's edge bars this address (too many invalid requests?): nothing is sent for %.0f s", seconds)
 

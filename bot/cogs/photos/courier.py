@@ -82,7 +82,6 @@ class DiscordCourier:
                 return await self._close(delivery)
             return await self._post_once(delivery)
         except NETWORK_FAULTS as error:
-            self._budget.hear(error)
             if self._budget.barred_for():
                 return TryLater(reason=str(error)[:200], after=self._budget.barred_for())
             outcome = outcome_of(error, posting=delivery.kind is not DeliveryKind.CLOSE)

@@ -205,7 +205,6 @@ class CardKeeper:
             async with asyncio.timeout(EDIT_TIMEOUT):
                 await self._edit(card)
         except NETWORK_FAULTS as error:
-            self._budget.hear(error)
             _log.info("the card of job %s was not edited: %s: %s", card.job.id, type(error).__name__, error)
         except DarkroomError as error:
             _log.warning("the card of job %s was not edited: %s", card.job.id, error)
