@@ -12,6 +12,7 @@ from bot.cogs.safety.quotas import MOST_WAITING, Allowance, QuotasInvalid, read_
 from bot.cogs.safety.rules import RulesInvalid, first_broken, plain_forms, read_file, read_rules, shipped_rules
 from bot.door_errors import FileInvalid
 from jobs.job import UserId
+from jobs.words import say
 from tests.bot.conftest import OpenScene, Scene, buttons, texts
 
 RULES = """
@@ -269,6 +270,18 @@ def stored_weights(ledger: Path, user: str) -> list[float]:
 async def test_models_for_adults_stay_in_age_restricted_channels(scene: Scene):
     await scene.restart(adult_models=("house",))
     assert "age-restricted channels only" in await scene.said("ada")
+
+
+async def test_the_usual_model_is_judged_as_it_is_now_and_not_as_it_was_at_the_start(open_scene: OpenScene):
+    scene = await open_scene(door={"adult_models": ("lurid",)})
+    assert "age-restricted" not in await scene.said("ada")
+    pool = scene.lab.pool
+    pool.ship({"lurid": pool.offers()["house"].model_copy(update={"name": "lurid"})}, "lurid")  # as /admin reload does
+    scene.worker.more_models = [{"name": "lurid"}]
+    async with asyncio.timeout(10):
+        while pool.default_model != "lurid":
+            await asyncio.sleep(0.02)
+    assert await scene.said("ada") == say("error.adults_only", "en", model="lurid")
 
 
 async def test_an_admin_bans_cancels_announces_and_all_of_it_is_logged(ruled: Scene):

@@ -49,7 +49,7 @@ def ledger() -> Ledger:
 @pytest.fixture
 def gates(ledger: Ledger) -> Gates:
     given: Any = {"conduct": ledger, "clock": Clock(), "rules": [], "quotas": None}
-    return Gates(**given, adult_models=frozenset(), usual_model="house")
+    return Gates(**given, adult_models=frozenset(), usual_model=lambda: "house")
 
 
 def user(number: int) -> UserId:

@@ -1,7 +1,7 @@
 """What a wish must pass before it is taken: bans, the rules about words, age, quotas."""
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
@@ -123,8 +123,16 @@ class Gates:
     """The checks, in the order of what they cost."""
 
     def __init__(
-        self, *, conduct: Conduct, clock: Clock, rules: Sequence[Rule], quotas: Quotas, adult_models: frozenset[str], usual_model: str
+        self,
+        *,
+        conduct: Conduct,
+        clock: Clock,
+        rules: Sequence[Rule],
+        quotas: Quotas,
+        adult_models: frozenset[str],
+        usual_model: Callable[[], str],
     ) -> None:
+        """``usual_model``: asked each time, for it changes with the workers that are there and with reloaded flows."""
         self._conduct = conduct
         self._clock = clock
         self._rules = tuple(rules)
@@ -158,13 +166,13 @@ class Gates:
 
     def is_adult(self, model: str | None) -> bool:
         """Whether what this model makes (None: the usual one) is shown in age-restricted channels only."""
-        return (model or self._usual_model) in self._adult
+        return (model or self._usual_model()) in self._adult
 
     def _check_age(self, wish: Wish) -> None:
         if not self.is_adult(wish.request.model):
             return
         if not is_restricted(wish.channel):
-            raise DarkroomError("adults_only", model=wish.request.model or self._usual_model)
+            raise DarkroomError("adults_only", model=wish.request.model or self._usual_model())
 
     async def _check_ban(self, user_id: UserId) -> None:
         """One reading now and then for everybody instead of two for each request: a thousand newcomers are no load."""
