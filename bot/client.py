@@ -198,7 +198,7 @@ class DarkroomBot(commands.Bot):
             is_adult=self.gates.is_adult,
             may_wait=self.gates.check_waiting,
         )
-        self.intake = Intake(client=self, desk=parts.desk)
+        self.intake = Intake(desk=parts.desk)
         self._refusal: DiscordDoorError | None = None
         self._closing = asyncio.Event()
         self._build_delivery()

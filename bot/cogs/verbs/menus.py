@@ -7,7 +7,7 @@ from discord import app_commands, ui
 from discord.ext import commands
 
 from bot.cogs.imagine.localised import localised
-from bot.cogs.intake import Intake, Upload
+from bot.cogs.intake import Intake, Upload, address_of
 from bot.cogs.interactions import Answer, Reply, answer_in_time, locale_of, open_form, user_of
 from bot.cogs.members import Members
 from bot.cogs.parts import Address, button, panel, row
@@ -220,7 +220,8 @@ def walk(components: object) -> list[object]:
 
 
 def uploads_in(message: discord.Message) -> list[Upload]:
-    """The pictures that a message shows: attachments, galleries, thumbnails of embeds in that order."""
+    """The pictures that a message shows: attachments, else those of its galleries. Of one from elsewhere, Discord's own copy."""
     attached = [Upload.of(a) for a in message.attachments if (a.content_type or "image/").startswith("image/")]
-    shown_there = [Upload(url=item.media.url, size=0) for item in gallery_items(message.components)]
-    return attached or [upload for upload in shown_there if upload.url.startswith(("http://", "https://"))]
+    media = [item.media for item in gallery_items(message.components)]
+    named = [next((url for url in (one.url, one.proxy_url) if url and address_of(url)), None) for one in media]
+    return attached or [Upload(url=url, size=0) for url in named if url]
