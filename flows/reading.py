@@ -24,5 +24,7 @@ def read_definition(kind: type[_M], folder: Traversable, **more: Any) -> _M:
     except ValidationError as error:
         first = error.errors()[0]
         raise FlowError(f"{place}: {'.'.join(str(part) for part in first['loc'])}: {first['msg']}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except RecursionError as error:
+        raise FlowError(f"{place}: its brackets are nested too deeply") from error
+    except ValueError as error:  # no UTF-8, no TOML, or a number of more digits than Python reads
         raise FlowError(f"{place}: {error}") from error

@@ -2,10 +2,13 @@
 
 import re
 import tomllib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
+
+_BITS_MAX = 256
+"""Of whole numbers; larger ones cannot be compared with others nor shown."""
 
 _HEADER = re.compile(r"\[{1,2}([^\[\]]+)\]{1,2}")
 
@@ -23,13 +26,18 @@ class TomlFile:
         self._lines = text.splitlines()
         try:
             self.tree: Mapping[str, Any] = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
-            raise FileInvalidError(f"{name}: {error}") from error
+        except RecursionError as error:
+            raise FileInvalidError(f"{name}: its brackets are nested too deeply.") from error
+        except ValueError as error:  # no TOML; or a number of more digits than Python reads
+            raise FileInvalidError(f"{name}: {str(error).partition(';')[0]}") from error
+        if any(isinstance(value, int) and value.bit_length() > _BITS_MAX for value in _values(self.tree)):
+            raise FileInvalidError(f"{name}: a number in it has more than {_BITS_MAX} bits: nothing here is so large.")
 
     def fault(self, table: str, key: str, words: str, *, nth: int = 1) -> FileInvalidError:
         """``quotas.toml, line 3: everyone.weight …``. ``nth``: which of several tables of that name."""
         line = self._line_of(table, key, nth)
         where = ".".join(part for part in (table if nth == 1 else f"{table} {nth}", key) if part)
+        where = where if len(where) <= 80 else f"{where[:79]}…"
         return FileInvalidError(f"{self.name}{f', line {line}' if line else ''}: {where} {words}")
 
     def check_keys(self, table: str, told: Mapping[str, Any], known: Collection[str], *, nth: int = 1) -> None:
@@ -53,6 +61,15 @@ class TomlFile:
             elif here == table and (seen == nth or not table) and bare.partition("=")[0].strip() == key:
                 return number
         return None
+
+
+def _values(tree: Mapping[str, Any]) -> Iterator[Any]:
+    """Everything in it, however deep."""
+    left: list[Any] = [tree]
+    while left:
+        value = left.pop()
+        yield value
+        left += value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else []
 
 
 def read_text(path: Path) -> str:

@@ -224,6 +224,8 @@ def test_an_operators_flow_takes_the_place_of_a_shipped_one_of_its_name(tmp_path
         (OWN.replace("default_steps = 20", 'default_steps = "many"'), "default_steps"),
         (OWN.replace("family", "familie"), "famil"),
         (OWN + "\n[[[", "flow.toml"),
+        ("a = " + "[" * 5000, "nested too deeply"),
+        ("a = " + "9" * 5000, "flow.toml: Exceeds the limit"),
         (OWN.replace("[schedulers]", 'models_of = ["sdxl"]\n[schedulers]'), "models"),
     ],
 )

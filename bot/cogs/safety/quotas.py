@@ -82,7 +82,7 @@ def _quotas(file: TomlFile, house: Allowance) -> Quotas:
     everyone = _allowance(file, "everyone", file.tree.get("everyone", {}), house)
     roles: dict[int, Allowance] = {}
     for role_id, told in _table(file, "role", file.tree.get("role", {})).items():
-        if not (role_id.isascii() and role_id.isdecimal()):
+        if not (role_id.isascii() and role_id.isdecimal() and len(role_id) <= 20):
             raise file.fault("role", role_id, "is no role's id: write [role.1042317265498202122], with the number that Copy Role ID gives.")
         roles[int(role_id)] = _allowance(file, f"role.{role_id}", told, everyone)
     return Quotas(everyone=everyone, roles=roles)

@@ -126,9 +126,12 @@ def _groups(file: TomlFile, number: int, told: Mapping[str, Any]) -> list[list[r
         groups.append([_words(_texts(file, number, "all", words, 'all = [["…", "…"], ["…"]]')) for words in each])
     if "pattern" in told:
         try:
-            groups.append([re.compile(told["pattern"])])
-        except (re.error, TypeError) as error:
+            pattern = re.compile(told["pattern"])
+        except (re.error, TypeError, RecursionError, OverflowError) as error:
             raise file.fault("rule", "pattern", f"is no regular expression: {error}.", nth=number) from error
+        if pattern.search(""):
+            raise file.fault("rule", "pattern", "fits every text, an empty one too: write one that needs something.", nth=number)
+        groups.append([pattern])
     return groups
 
 
@@ -136,9 +139,17 @@ def _texts(file: TomlFile, number: int, key: str, told: Any, instead: str) -> Se
     """A list of words; one word alone would be read letter by letter."""
     if not isinstance(told, list) or not all(isinstance(word, str) and word.strip(" *") for word in told):
         raise file.fault("rule", key, f"is {shown_value(told)}: write {instead}.", nth=number)
+    for word in told:
+        if not _plain(word):
+            raise file.fault("rule", key, f"has {shown_value(word)}, which is no word: each needs a letter or a digit.", nth=number)
     return told
 
 
+def _plain(word: str) -> str:
+    """As texts are made plain, too; of signs alone nothing is left, which would be found everywhere."""
+    return plain_forms(word.rstrip("*"))[0].strip()
+
+
 def _words(words: Sequence[str]) -> re.Pattern[str]:
-    parts = [re.escape(plain_forms(word.rstrip("*"))[0].strip()) + (r"\w*" if word.endswith("*") else "") for word in words]
+    parts = [re.escape(_plain(word)) + (r"\w*" if word.endswith("*") else "") for word in words]
     return re.compile(rf"\b(?:{'|'.join(parts)})\b")

@@ -98,8 +98,8 @@ def read_persona(name: str, text: str) -> Persona:
         raise PersonaInvalid(str(error)) from error
     tree = file.tree
     names = tree.get("name")
-    if not isinstance(names, Mapping) or not isinstance(names.get("en"), str):
-        raise PersonaInvalid(f'{name}: name needs at least {{ en = "…" }}.')
+    if not isinstance(names, Mapping) or "en" not in names or not all(isinstance(told, str) and told for told in names.values()):
+        raise PersonaInvalid(f'{name}: name needs at least {{ en = "…" }}, and a text for each language.')
     return Persona(key=key, names=dict(names), lines={occasion: _lines(name, occasion, tree.get(occasion)) for occasion in OCCASIONS})
 
 
