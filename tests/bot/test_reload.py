@@ -92,7 +92,8 @@ async def test_flows_are_read_again_and_a_broken_one_leaves_the_former(open_scen
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("name = 'x'", 'mine.toml: name needs at least { en = "…" }.'),
+        ("name = 'x'", 'mine.toml: name needs at least { en = "…" }, and a text for each language.'),
+        ("name = { en = 'x', es = 5 }", 'mine.toml: name needs at least { en = "…" }, and a text for each language.'),
         ("name = { en = 'x' }\n[waitings]\nen = ['a', 'b']", "mine.toml, line 2: waitings is not known: did you mean waiting?"),
         ("name = { en = 'x' }\n[waiting]\nen = 'a'", "mine.toml: waiting.en needs two or more different lines"),
         ("name = ", "mine.toml: "),
