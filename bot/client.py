@@ -68,7 +68,7 @@ PERMISSIONS = discord.Permissions(
     view_channel=True, send_messages=True, embed_links=True, attach_files=True, read_message_history=True,
     manage_channels=True, create_private_threads=True, send_messages_in_threads=True, use_application_commands=True,
 )  # fmt: skip
-"""What the invitation asks for. Not Manage Roles: overwrites are given with the create, and never edited."""
+"""What the invitation asks for. Not Manage Roles: overwrites are given with the create; only guests of a studio come and go later."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,8 +2,10 @@
 
 import asyncio
 
+import discord
 import pytest
 
+from bot.cogs.sessions.errors import StudioImpossible
 from bot.cogs.sessions.marks import studio_name
 from bot.cogs.voices.persona import shipped
 from jobs.job import UserId
@@ -245,7 +247,36 @@ async def test_a_friend_is_invited_and_sent_away_and_a_bot_is_not(scene: Scene):
 async def test_inviting_without_manage_roles_says_what_an_admin_must_do(scene: Scene):
     await ask(scene, "ada", "session open")
     await allow_bot(scene, without="MANAGE_ROLES")
-    assert "give me Manage Roles" in (await ask(scene, "ada", "session invite", friend=scene.users["chen"]))["content"]
+    for command in ("session invite", "session uninvite"):
+        told = (await ask(scene, "ada", command, friend=scene.users["chen"]))["content"]
+        assert told == "I may not let people in or out of a studio: an admin has to give me Manage Roles."
+
+
+async def test_neither_the_bot_nor_a_role_is_sent_out_of_a_studio(scene: Scene):
+    await ask(scene, "ada", "session open")
+    before, bot = await scene.studio_of("ada"), scene.bot.user
+    assert bot is not None and str(bot.id) in before["viewers"]
+    assert "no bot" in (await ask(scene, "ada", "session uninvite", friend=str(bot.id)))["content"]
+    ada = discord.Object(int(scene.users["ada"]))
+    for nobody in (bot.id, scene.guild_id, ada.id):  # the guild's id is that of @everyone
+        with pytest.raises(StudioImpossible, match="invite_whom"):
+            await scene.bot.studios.uninvite(ada, nobody)
+    assert await scene.studio_of("ada") == before
+
+
+async def test_a_studio_that_the_bot_sees_no_more_is_not_a_studio(scene: Scene):
+    await ask(scene, "ada", "session open")
+    shut = await scene.studio_of("ada")
+    channel, me = scene.bot.get_channel(int(shut["id"])), scene.bot.get_guild(scene.guild_id).me
+    assert isinstance(channel, discord.TextChannel)
+    await channel.set_permissions(me, view_channel=False)
+    async with asyncio.timeout(10):
+        while channel.permissions_for(me).view_channel:
+            await asyncio.sleep(0.02)
+    assert f"<#{shut['id']}>" not in (await ask(scene, "ada", "session open"))["content"]
+    await scene.imagine("ada")
+    (opened,) = [studio["id"] for studio in await scene.studios_of("ada") if studio["id"] != shut["id"]]
+    await scene.play.wait_message("ada", opened, lambda m: "Here is your photo" in texts(m), timeout_s=40)
 
 
 async def test_a_session_is_renamed_twice_and_the_third_time_is_told_to_wait(scene: Scene):

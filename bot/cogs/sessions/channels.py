@@ -16,7 +16,7 @@ import discord
 
 from bot.cogs.interactions import NETWORK_FAULTS
 from bot.cogs.sessions.errors import StudioImpossible
-from bot.cogs.sessions.marks import channel_name, is_private_for, marked_person, studio_name, thread_name, thread_person, topic_mark
+from bot.cogs.sessions.marks import channel_name, is_private_for, marked_person, sees, studio_name, thread_name, thread_person, topic_mark
 from bot.cogs.sessions.threads import ThreadStudios
 from jobs.errors import StoreUnavailable
 from jobs.job import Job, UserId, person
@@ -217,11 +217,15 @@ class Studios:
         await self.change(owner.id, guests=sorted({*guests, str(friend.id)}))
 
     async def uninvite(self, owner: discord.abc.User, friend_id: int) -> None:
-        """The friend sees it no more. Harmless when they never did."""
-        channel_id = await self.find(owner.id)
-        if channel_id is None or friend_id == owner.id:
+        """The friend sees it no more. Harmless when they never did. Raises as :meth:`invite`.
+
+        Never the person, nor the bot, nor a role (Discord takes any id here): each would shut a studio that goes on.
+        """
+        channel_id, guild = await self.find(owner.id), self._guild()
+        if channel_id is None:
             raise StudioImpossible("no_studio")
-        guild = self._guild()
+        if friend_id in (owner.id, guild.me.id) or guild.get_role(friend_id) is not None:
+            raise StudioImpossible("invite_whom")
         channel = guild.get_channel(channel_id) or guild.get_thread(channel_id)
         async with asyncio.timeout(MAKE_TIMEOUT):
             if isinstance(channel, discord.Thread):
@@ -235,7 +239,7 @@ class Studios:
     def _check_may_invite(self, guild: discord.Guild) -> None:
         # Overwrites come with the create; changing them later is the one thing here that needs Manage Roles.
         if not guild.me.guild_permissions.manage_roles:
-            raise StudioImpossible("studio_forbidden", permissions=["Manage Roles"])
+            raise StudioImpossible("guests_forbidden", permissions=["Manage Roles"])
 
     async def rename(self, owner: discord.abc.User, name: str) -> str:
         """Give it another name; the name it has now. Raises StudioImpossible for a name of nothing, or for a third in ten minutes."""
@@ -313,7 +317,7 @@ class Studios:
             return True  # nobody can tell yet; the post will
         channel = guild.get_channel(channel_id)
         if isinstance(channel, discord.TextChannel):
-            return is_private_for(channel, person_id)
+            return is_private_for(channel, person_id) and sees(channel)
         thread = guild.get_thread(channel_id)
         return thread is not None and thread_person(thread, me=guild.me.id) == person_id
 
@@ -323,17 +327,19 @@ class Studios:
             guild = self._guild()
         except StudioImpossible:
             return None
-        found = await self._adopt_from(guild.text_channels, person_id)
+        found = await self._adopt_from(guild.channels, person_id)
         if found is None and (found := self._threads.find(guild, person_id)) is not None:
             await self._keep(person_id, found, kind="thread")
         return found
 
     async def _adopt_from(self, channels: Sequence[discord.abc.GuildChannel], person_id: int) -> int | None:
         # A mark alone proves nothing, anybody with Manage Channels can write one: it must be private and theirs.
+        # The mark's text first: this looks at every channel for each newcomer, a quarter of a millisecond in a full guild.
+        mark = topic_mark(person_id)
         own = [
             channel for channel in channels
-            if isinstance(channel, discord.TextChannel)
-            and marked_person(channel) == person_id and is_private_for(channel, person_id)
+            if isinstance(channel, discord.TextChannel) and mark in (channel.topic or "")
+            and marked_person(channel) == person_id and is_private_for(channel, person_id) and sees(channel)
         ]  # fmt: skip
         if not own:
             return None

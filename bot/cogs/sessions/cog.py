@@ -67,6 +67,8 @@ class SessionsCog(commands.Cog):
         """The friend sees it no more."""
 
         async def work() -> str:
+            if friend.bot:
+                raise InvalidRequest("invite_whom", field="friend")
             await self._studios.uninvite(interaction.user, friend.id)
             return say("studio.uninvited", locale_of(interaction), person=f"<@{friend.id}>")
 

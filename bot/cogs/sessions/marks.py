@@ -27,6 +27,11 @@ def is_private_for(channel: discord.TextChannel, person_id: int) -> bool:
     return everyone.view_channel is False and own.view_channel is True
 
 
+def sees(channel: discord.TextChannel) -> bool:
+    """Whether the bot itself may view it: what it cannot see it cannot post in, and nobody's photos come there."""
+    return channel.permissions_for(channel.guild.me).view_channel
+
+
 def studio_name(person: discord.abc.User) -> str:
     """``studio-`` and the person's name, as Discord takes channel names: lower case, no blanks, at most 100."""
     return f"studio-{_slug(person.display_name) or person.id}"
@@ -43,11 +48,16 @@ def _slug(text: str) -> str:
 
 def thread_name(person: discord.abc.User) -> str:
     """A thread has no topic: the mark is the end of its name, the person's id in base 36."""
-    number, digits = person.id, ""
+    return f"{studio_name(person)}{thread_mark(person.id)}"
+
+
+def thread_mark(person_id: int) -> str:
+    """What a studio's name ends with where it is a thread."""
+    number, digits = person_id, ""
     while number:
         number, last = divmod(number, 36)
         digits = _DIGITS[last] + digits
-    return f"{studio_name(person)}-{digits}"
+    return f"-{digits}"
 
 
 def thread_person(thread: discord.Thread, *, me: int) -> int | None:

@@ -8,7 +8,7 @@ import discord
 
 from bot.cogs.interactions import NETWORK_FAULTS
 from bot.cogs.sessions.errors import StudioImpossible
-from bot.cogs.sessions.marks import thread_name, thread_person
+from bot.cogs.sessions.marks import thread_mark, thread_name, thread_person
 from jobs.words import say
 
 _log = logging.getLogger(__name__)
@@ -27,7 +27,8 @@ class ThreadStudios:
 
     def find(self, guild: discord.Guild, person_id: int) -> int | None:
         """The person's thread among those that are open, from the cache."""
-        found = [thread.id for thread in guild.threads if thread_person(thread, me=guild.me.id) == person_id]
+        mark, me = thread_mark(person_id), guild.me.id  # compared first: there may be a thousand threads
+        found = [thread.id for thread in guild.threads if thread.name.endswith(mark) and thread_person(thread, me=me) == person_id]
         return min(found, default=None)
 
     async def make(self, guild: discord.Guild, person: discord.abc.User) -> int:
