@@ -181,6 +181,14 @@ class DarkroomBot(commands.Bot):
         self.scopes = CommandSync(tree=self.tree, guild_id=options.guild_id, memory=options.commands_file)
         self.switchboard = Switchboard()
         self.choices = Choices(parts.members)
+        self._refusal: DiscordDoorError | None = None
+        self._closing = asyncio.Event()
+        self.erased = asyncio.Event()
+        self._build_asking()
+        self._build_delivery()
+
+    def _build_asking(self) -> None:
+        parts, options = self.parts, self.options
         self.gates = Gates(
             conduct=parts.conduct,
             clock=parts.clock,
@@ -199,9 +207,6 @@ class DarkroomBot(commands.Bot):
             may_wait=self.gates.check_waiting,
         )
         self.intake = Intake(desk=parts.desk)
-        self._refusal: DiscordDoorError | None = None
-        self._closing = asyncio.Event()
-        self._build_delivery()
 
     def _build_delivery(self) -> None:
         parts = self.parts
@@ -240,6 +245,8 @@ class DarkroomBot(commands.Bot):
             raise self._refusal
 
     async def _run(self, stop: asyncio.Event) -> None:
+        gallery = self.get_cog("GalleryCog")
+        assert isinstance(gallery, GalleryCog)  # built with the login
         async with asyncio.TaskGroup() as group:
             gateway = [
                 group.create_task(self._close_at(stop), name="discord: stop"),
@@ -250,6 +257,7 @@ class DarkroomBot(commands.Bot):
                 poster,
                 group.create_task(self.keeper.run(), name="discord: cards"),
                 group.create_task(self._rest_idle_for_ever(), name="discord: idle studios"),
+                group.create_task(gallery.tend(self.erased), name="discord: gallery"),
             }
             try:
                 await self._closing.wait()
@@ -386,6 +394,7 @@ class DarkroomBot(commands.Bot):
             studios=self.studios,
             archive=archive,
             file_limit=FILE_LIMIT,
+            on_erased=self.erased.set,
         )
         for cog in (sessions, archive, likes):
             await self.add_cog(cog)

@@ -120,16 +120,9 @@ def _lab(
     store, pictures = SqlJobStore(database, owner=owner), _pictures(settings)
     policy = Policy(lease=settings.lease_seconds, renew_every=settings.lease_seconds / 3, expire_every=settings.lease_seconds / 6)
     carrier = Carrier(
-        store=store,
-        pictures=pictures,
-        inspector=PictureInspector(),
-        sink=feed,
-        estimator=estimator,
-        clock=clock,
-        policy=policy,
-        elsewhere=lambda model, worker: pool.has_other(model, worker),
-        classifier=classifier,
-    )
+        store=store, pictures=pictures, inspector=PictureInspector(), sink=feed, estimator=estimator, clock=clock, policy=policy,
+        elsewhere=lambda model, worker: pool.has_other(model, worker), classifier=classifier,
+    )  # fmt: skip
     pool = Pool(
         workers=[*own, *comfy],
         dispatcher=Dispatcher(store=store, carrier=carrier, sink=feed, clock=clock, policy=policy, estimator=estimator),

@@ -4,13 +4,16 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from sqlalchemy import RowMapping, Select, Update, delete, func, select, update
+from sqlalchemy import RowMapping, Select, Update, delete, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from database.engine import Database
 from database.moments import now
 from database.tables import publication, vote
 from database.upsert import upsert
+
+ERASED = "erased"
+"""Instead of the person whose everything was removed: what of them hangs is still to be taken down, so its row stays until it is."""
 
 
 class SqlGalleryStore:
@@ -35,8 +38,8 @@ class SqlGalleryStore:
         await self._move(seq, ("posting", "posted"), state="taking")
 
     async def undone(self, seq: int) -> None:
-        """It was taken back."""
-        await self._move(seq, ("posting", "posted", "taking"), state="undone")
+        """It was taken back. Of somebody who was erased not even that is remembered."""
+        await self._database.write(partial(_undone, seq=seq))
 
     async def unfinished(self) -> list[Mapping[str, Any]]:
         """What a process left between two steps: about to be hung, or to be taken down."""
@@ -73,6 +76,21 @@ async def _rows(tx: AsyncConnection, *, query: Select) -> list[RowMapping]:
 
 async def _update(tx: AsyncConnection, *, query: Update) -> bool:
     return (await tx.execute(query)).rowcount > 0
+
+
+async def _undone(tx: AsyncConnection, *, seq: int) -> None:
+    await tx.execute(delete(publication).where(publication.c.seq == seq, publication.c.user_id == ERASED))
+    hangs = publication.c.state.in_(("posting", "posted", "taking"))
+    await tx.execute(update(publication).where(publication.c.seq == seq, hangs).values(state="undone"))
+
+
+async def withdraw(tx: AsyncConnection, user_id: str) -> None:
+    """Everything that a person published is to be taken down by whoever holds the gateway; nothing in its rows tells whose it was."""
+    theirs = publication.c.user_id == user_id
+    await tx.execute(delete(vote).where(or_(vote.c.user_id == user_id, vote.c.publication.in_(select(publication.c.seq).where(theirs)))))
+    await tx.execute(delete(publication).where(theirs, publication.c.state == "undone"))
+    nameless = {"state": "taking", "user_id": ERASED, "show_prompt": False, "allow_remix": False}
+    await tx.execute(update(publication).where(theirs).values(nameless))
 
 
 async def _begin(tx: AsyncConnection, *, values: Mapping[str, Any]) -> tuple[int, str]:

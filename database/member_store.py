@@ -9,9 +9,11 @@ from sqlalchemy import and_, delete, exists, func, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from database.engine import Database, serialise
+from database.gallery_store import withdraw
 from database.moments import now
+from database.operating import erase_history
 from database.rows import jobs_of, picture_of, storable
-from database.tables import ENDED, favourite, input_picture, job, job_event, outbox, preference, publication, result, session, strike, vote
+from database.tables import ENDED, favourite, input_picture, job, job_event, outbox, preference, publication, result, session, strike
 from database.upsert import upsert
 from jobs.errors import InvalidRequest
 from jobs.job import Job, JobId, Picture, UserId
@@ -185,10 +187,9 @@ def _plain(value: Any) -> Any:
 
 
 async def _erase(tx: AsyncConnection, *, user_id: str) -> int:
-    """Ended jobs with all that hangs on them; what is under way ends first and can be erased then."""
-    ended = select(job.c.id).where(job.c.user_id == user_id, job.c.state.in_(ENDED))
-    open_rows = exists().where(outbox.c.job_id == job.c.id, outbox.c.state.in_(["pending", "sending"]))
-    ids = (await tx.execute(ended.where(~open_rows))).scalars().all()
+    """Every job with all that hangs on it: what waits is never made, what is being made loses its lease and is stopped."""
+    found = (await tx.execute(select(job.c.id, job.c.state).where(job.c.user_id == user_id).with_for_update())).all()
+    ids = [row.id for row in found]
     for start in range(0, len(ids), 500):
         part = ids[start : start + 500]
         for table in (result, outbox, favourite):
@@ -196,10 +197,10 @@ async def _erase(tx: AsyncConnection, *, user_id: str) -> int:
         # The log itself stays for whoever still reads it; it names nobody any more.
         await tx.execute(update(job_event).where(job_event.c.job_id.in_(part)).values(actor="erased", detail=None))
         await tx.execute(delete(job).where(job.c.id.in_(part)))
-    published = select(publication.c.seq).where(publication.c.user_id == user_id)
-    await tx.execute(delete(vote).where(or_(vote.c.user_id == user_id, vote.c.publication.in_(published))))
+    await erase_history(tx, [row.id for row in found if row.state not in ENDED])  # so that every host's line drops them
+    await withdraw(tx, user_id)
     # A strike that stands outlives the request to be forgotten, or it would be no strike; what was asked for goes.
     await tx.execute(update(strike).where(strike.c.user_id == user_id).values(wish={}))
-    for table in (publication, preference, favourite, input_picture):
+    for table in (preference, favourite, input_picture):
         await tx.execute(delete(table).where(table.c.user_id == user_id))
     return len(ids)

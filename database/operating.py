@@ -1,6 +1,6 @@
 """What operators do to jobs and workers: pause, resume, drain, move, ask again, refund, purge a person, and look at the whole ledger."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from database.corrections import Refund, move, refund
 from database.engine import Database
+from database.gallery_store import withdraw
 from database.history import Move, record
 from database.moments import moment_from_now, now
 from database.queue import ALL_ACTIVE, QUEUED
@@ -81,7 +82,8 @@ class Operating:
     async def purge(self, user_id: UserId) -> Purged:
         """Remove everything of a person: jobs, results, deliveries, history, accounts, inputs, sessions. Running ones lose their lease.
 
-        The picture files are the caller's to remove: ``digests``. On SQLite the WAL is emptied too: it holds the words as well.
+        What hangs in the gallery is taken down by the host that holds the gateway. The files are the caller's to remove: ``digests``.
+        On SQLite the WAL is emptied too: it holds the words as well.
         """
         if not storable(user_id):
             return Purged(jobs=0, digests=())
@@ -124,13 +126,14 @@ async def _purge(tx: AsyncConnection, *, user_id: UserId) -> Purged:
     made = select(result.c.sha256).join(job, job.c.id == result.c.job_id).where(job.c.user_id == user_id)
     given = select(input_picture.c.sha256).where(input_picture.c.user_id == user_id)
     digests = set((await tx.execute(made)).scalars()) | set((await tx.execute(given)).scalars())
-    await _erase_history(tx, ids)
+    await erase_history(tx, ids)
+    await withdraw(tx, user_id)
     for table in _tables_of_a_person():
         await tx.execute(delete(table).where(table.c.user_id == user_id))
     return Purged(jobs=len(ids), digests=tuple(sorted(digests - await still_named(tx, digests))))
 
 
-async def _erase_history(tx: AsyncConnection, ids: list[str]) -> None:
+async def erase_history(tx: AsyncConnection, ids: Sequence[str]) -> None:
     """Lines are replaced by one without a word of anybody, so that every host's line drops the job."""
     for start in range(0, len(ids), 500):
         some = ids[start : start + 500]

@@ -77,5 +77,5 @@ class Members(Protocol):
         ...
 
     async def erase(self, user_id: UserId) -> int:
-        """Delete everything stored of a person but jobs under way; how many jobs it were."""
+        """Delete everything stored of a person, waiting and running jobs too; how many jobs it were."""
         ...

@@ -154,6 +154,29 @@ async def test_privacy_export_holds_everything_and_delete_leaves_nothing(able: S
     assert "your studio" in await able.said("ada", "again")
 
 
+async def test_delete_stops_what_waits_and_what_is_being_made(able: Scene):
+    able.worker.gate.clear()
+    for number in range(4):
+        await able.imagine("ada", f"a red fox {number}")
+    await able.imagine("chen", "a blue fox")
+    user = UserId(f"discord:{able.users['ada']}")
+    async with asyncio.timeout(20):
+        while sorted(job.state for job in await able.lab.store.recent(user, limit=9)) != ["queued", "queued", "running", "running"]:
+            await asyncio.sleep(0.02)
+    running = {f"{job.id}.{job.epoch}" for job in await able.lab.store.recent(user, limit=9) if job.state == "running"}
+    question = await ask(able, "ada", "privacy delete")
+    told = (await able.play.click("ada", question["id"], press_id(question, "erase"), wait="answer"))["original"]
+    assert "Deleted: 4 requests" in told["content"]
+    assert await able.lab.store.recent(user, limit=9) == []
+    async with asyncio.timeout(20):
+        while not running <= able.worker.cancelled:
+            await asyncio.sleep(0.02)
+    able.worker.gate.set()
+    await able.picture_of("chen")
+    assert {order["prompt"] for order in able.worker.orders.values()} == {"a red fox 0", "a red fox 1", "a blue fox"}
+    assert await able.studios_of("ada") == []
+
+
 async def test_who_chose_it_is_told_by_direct_message(able: Scene):
     card = await ask(able, "ada", "settings")
     await able.play.click("ada", card["id"], press_id(card, "dm"), wait="answer")

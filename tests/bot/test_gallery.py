@@ -6,6 +6,10 @@ import io
 import pytest
 from PIL import Image, PngImagePlugin
 
+from bot.cogs.gallery import cog as gallery_cog
+from database.gallery_store import SqlGalleryStore
+from database.operating import Operating
+from jobs.job import UserId
 from rehearsal.client import Refused
 from rehearsal.contract import Contract
 from tests.bot.conftest import OpenScene, Scene, buttons, gallery, parts_of, texts
@@ -279,3 +283,57 @@ async def test_a_forum_post_whose_answer_was_lost_is_there_once(able: Scene, for
     (post,) = await posts(able, forum)
     (message,) = await able.play.messages(post["id"])
     assert "el primer voto" in (await clicked(able, "bruno", message, "vote"))["content"]
+
+
+async def nothing_hangs(scene: Scene) -> None:
+    async with asyncio.timeout(20):
+        while await hanging(scene):
+            await asyncio.sleep(0.05)
+
+
+async def forgotten(scene: Scene) -> None:
+    """No row of a publication is left."""
+    async with asyncio.timeout(20):
+        while await SqlGalleryStore(scene.lab.database).get(1) is not None:
+            await asyncio.sleep(0.05)
+
+
+async def erased(scene: Scene, who: str) -> str:
+    question = (await scene.play.slash(who, scene.welcome, "privacy delete", {}, wait="answer"))["original"]
+    return (await clicked(scene, who, question, "erase"))["content"]
+
+
+async def test_who_has_everything_deleted_hangs_nowhere_any_more(able: Scene):
+    await able.bot.wait_until_ready()  # what is unfinished then is looked for then
+    await published(able, "ada", "ask-prompt")
+    assert "Deleted: 1 request" in await erased(able, "ada")
+    await nothing_hangs(able)
+    await forgotten(able)
+
+
+async def test_what_is_to_go_is_tried_again_until_it_is_gone(able: Scene, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(gallery_cog, "TEND_EVERY", 0.1)
+    await able.restart()
+    message = await published(able, "ada")
+    await able.fault("status:403", path=rf"/channels/{await wall(able)}/messages/{message['id']}$", method="DELETE", count=3)
+    await erased(able, "ada")
+    await nothing_hangs(able)
+    await forgotten(able)
+
+
+async def test_what_was_removed_while_no_bot_was_there_is_taken_down_at_its_start(able: Scene):
+    message = await published(able, "ada")
+    await able.stop()
+    assert (await Operating(able.lab.database).purge(UserId(f"discord:{able.users['ada']}"))).jobs == 1
+    assert [m["id"] for m in await hanging(able)] == [message["id"]]
+    await able.restart()
+    await nothing_hangs(able)
+    await forgotten(able)
+
+
+async def test_a_running_bot_takes_down_what_an_operator_removed(able: Scene, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(gallery_cog, "TEND_EVERY", 0.1)
+    await able.restart()
+    await published(able, "ada")
+    await Operating(able.lab.database).purge(UserId(f"discord:{able.users['ada']}"))
+    await nothing_hangs(able)

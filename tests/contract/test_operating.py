@@ -107,6 +107,58 @@ async def test_a_purge_leaves_nothing_of_a_person_and_everything_of_others(store
     assert await store.look(lambda line: line.person(ANA).active, fresh=0) == 0
 
 
+BY_PURGE, BY_ERASURE = (lambda database: Operating(database).purge(ANA)), (lambda database: SqlMemberStore(database).erase(ANA))
+
+
+@pytest.mark.parametrize("remove", [BY_PURGE, BY_ERASURE])
+async def test_what_a_removed_person_published_is_to_be_taken_down_and_is_forgotten_only_then(store: SqlJobStore, database: Database, remove):
+    gallery = SqlGalleryStore(database)
+    here = {"guild_id": "10", "channel_id": "30", "show_prompt": True, "allow_remix": True}
+    seqs = {}
+    for name, user_id in (("hangs", ANA), ("begun", ANA), ("back", ANA), ("other", BEN)):
+        job = await done(store, user_id, "a" * 64)
+        seqs[name], _ = await gallery.begin({"job_id": job.id, "index": 0, "user_id": user_id, **here})
+        if name != "begun":
+            await gallery.posted(seqs[name], "77")
+    await gallery.undone(seqs["back"])
+    await gallery.vote(seqs["hangs"], BEN)
+    await gallery.vote(seqs["other"], ANA)
+
+    await remove(database)
+
+    assert [(row["seq"], row["state"], row["user_id"], row["show_prompt"]) for row in await gallery.unfinished()] == [
+        (seqs["hangs"], "taking", "erased", False), (seqs["begun"], "taking", "erased", False)
+    ]  # fmt: skip
+    assert not await gallery.posted(seqs["begun"], "78")  # whoever was just hanging it takes it down again
+    assert ANA not in str(await rows(database, "publication")) + str(await rows(database, "vote"))
+    for row in await gallery.unfinished():
+        await gallery.undone(row["seq"])
+    assert [row["seq"] for row in await rows(database, "publication")] == [seqs["other"]]
+    assert await rows(database, "vote") == []
+
+
+async def test_who_has_everything_deleted_gets_nothing_made_any_more(store: SqlJobStore, database: Database):
+    await done(store, ANA, "a" * 64, place=HERE)
+    running, key = await leased(store, ANA)
+    await ask(store, ANA, place=HERE)
+    await ask(store, BEN)
+    another = SqlJobStore(database, owner="another host")
+    assert len(await waits(another)) == 2
+
+    assert await SqlMemberStore(database).erase(ANA) == 3
+
+    assert {row["user_id"] for row in await rows(database, "job")} == {BEN}
+    everything = {table: await rows(database, table) for table in ("job", "result", "outbox", "job_event")}
+    assert ANA not in str(everything)
+    assert running.order.prompt not in str(everything["job_event"])
+    with pytest.raises(LeaseLost):
+        await store.finish(key, [made("a" * 64)], MAKING)
+    for host in (store, another):
+        assert [job.user_id for job in await waits(host)] == [BEN]
+        assert await host.look(lambda line: line.person(ANA).active, fresh=0) == 0
+    assert [job.user_id for job in await claim(another)] == [BEN]
+
+
 async def test_old_pictures_go_and_later_their_jobs(store: SqlJobStore, database: Database):
     old, young = await done(store, ANA, "a" * 64), await done(store, BEN, "b" * 64)
     await age(database, old.id, 8)

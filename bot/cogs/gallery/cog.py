@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -31,6 +31,10 @@ from jobs.words import say
 from workers.bare import without_words
 
 _log = logging.getLogger(__name__)
+
+
+TEND_EVERY, TEND_AT_LEAST = 60.0, 3600.0
+"""Seconds between two looks for what is to be taken down; where that fails, up to the second."""
 
 
 class GalleryClosed(DarkroomError):
@@ -184,14 +188,35 @@ class GalleryCog(commands.Cog):
 
     async def recover(self) -> None:
         """Bring to an end what a process left between two steps. Raises StoreUnavailable."""
-        for found in await self._gallery.unfinished():
+        await self._bring_to_an_end(await self._gallery.unfinished())
+
+    async def _bring_to_an_end(self, unfinished: Sequence[Mapping[str, Any]]) -> int:
+        """How many of them could not be, yet."""
+        left = 0
+        for found in unfinished:
             try:
                 if found["state"] == "taking":
                     await self._take_back(found["seq"])
                 else:
                     await self._finish(found["seq"], is_doubtful=True)
             except (*NETWORK_FAULTS, DarkroomError) as error:
+                left += 1
                 _log.warning("publication %s is not finished yet: %s", found["seq"], error)
+        return left
+
+    async def tend(self, erased: asyncio.Event) -> None:
+        """Take down what is to go, again until it is: at once after ``erased``, else every minute; ever less often what cannot be."""
+        pause = TEND_EVERY
+        while True:
+            await _either(erased, pause)
+            erased.clear()
+            await self._client.wait_until_ready()
+            try:
+                left = await self._bring_to_an_end([found for found in await self._gallery.unfinished() if found["state"] == "taking"])
+            except DarkroomError as error:
+                left = 1
+                _log.warning("what is to be taken down waits for the ledger: %s", error)
+            pause = min(2 * pause, TEND_AT_LEAST) if left else TEND_EVERY
 
     @commands.Cog.listener()
     async def on_ready(self) -> None:
@@ -264,9 +289,15 @@ class GalleryCog(commands.Cog):
             message_id = int(found["message_id"]) if found["message_id"] else None
             if found["state"] != "posted" and channel is not None:  # the id may be that of an earlier hanging, or unknown yet
                 message_id = await self._wall.find(channel, seq, since=found["made_at"]) or message_id
+            if message_id is None and channel is None and not self._knows(int(found["guild_id"])):
+                raise GalleryClosed("gallery_none")  # nobody can tell now whether something hangs there
             if message_id is not None:
                 await self._wall.take_down(channel or int(found["channel_id"]), message_id)
             await self._gallery.undone(seq)
+
+    def _knows(self, guild_id: int) -> bool:
+        guild = self._client.get_guild(guild_id)
+        return guild is not None and not guild.unavailable
 
     async def take_down(self, job: Job) -> None:
         """Its maker deletes the pictures: nothing of them stays in the gallery."""
@@ -276,6 +307,14 @@ class GalleryCog(commands.Cog):
             except NETWORK_FAULTS as error:
                 _log.warning("publication %s was not taken down: %s", found["seq"], error)
                 raise
+
+
+async def _either(event: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return
 
 
 def hanging_of(job: Job, picture: Picture, copy: Copy, found: Mapping[str, Any], *, locale: str) -> Hanging:

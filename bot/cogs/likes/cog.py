@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+from collections.abc import Callable
 from typing import Any
 
 import discord
@@ -30,8 +31,18 @@ class LikesCog(commands.Cog):
     """What somebody chose, and everything that is stored of them."""
 
     def __init__(
-        self, *, members: Members, choices: Choices, fleet: Fleet, speaker: Speaker, studios: Studios, archive: ArchiveCog, file_limit: int
+        self,
+        *,
+        members: Members,
+        choices: Choices,
+        fleet: Fleet,
+        speaker: Speaker,
+        studios: Studios,
+        archive: ArchiveCog,
+        file_limit: int,
+        on_erased: Callable[[], None],
     ) -> None:
+        """``on_erased``: called when somebody's records are gone, and what they published is to follow."""
         self._members = members
         self._choices = choices
         self._fleet = fleet
@@ -39,6 +50,7 @@ class LikesCog(commands.Cog):
         self._studios = studios
         self._archive = archive
         self._file_limit = file_limit
+        self._on_erased = on_erased
 
     privacy = _PRIVACY
 
@@ -99,5 +111,6 @@ class LikesCog(commands.Cog):
         locale = press.locale
         count = await self._members.erase(press.user_id)
         self._choices.forget(press.user_id)
+        self._on_erased()
         await self._studios.remove(press.interaction.user.id)
         return say("privacy.erased", locale, n=count)
