@@ -37,7 +37,7 @@ _GUILD_PERMISSIONS = {
     "Create Private Threads": 1 << 36,
     "Send Messages in Threads": 1 << 38,
 }
-_ADMINISTRATOR = 1 << 3
+_ADMINISTRATOR, _MANAGE_ROLES = 1 << 3, 1 << 28
 _CONTENT_INTENT_FLAGS = (1 << 18) | (1 << 19)
 """Application flags GATEWAY_MESSAGE_CONTENT and …_LIMITED (Discord's application resource)."""
 
@@ -309,4 +309,6 @@ async def _permissions(api: _Api, guild: dict[str, Any], bot_id: str) -> Finding
         return _wrong(
             f"In {guild.get('name')} the bot lacks: {', '.join(missing)}.", "Server Settings → Roles → the bot's role: switch them on."
         )
+    if not bits & (_MANAGE_ROLES | _ADMINISTRATOR):
+        return _note(f"In {guild.get('name')} the bot has what it needs; without Manage Roles nobody is let in or out of a studio.")
     return _right(f"In {guild.get('name')} the bot has every permission it needs.")

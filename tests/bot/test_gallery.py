@@ -285,6 +285,12 @@ async def test_a_forum_post_whose_answer_was_lost_is_there_once(able: Scene, for
     assert "el primer voto" in (await clicked(able, "bruno", message, "vote"))["content"]
 
 
+async def test_a_forum_s_post_holds_no_words_that_were_not_agreed_to(able: Scene, forum: str):
+    post, message = await publish_in_forum(able, forum)
+    assert "secret" not in str(post) + str(message)
+    assert opened(await able.play.download(gallery(message)[0])).info == {}
+
+
 async def nothing_hangs(scene: Scene) -> None:
     async with asyncio.timeout(20):
         while await hanging(scene):

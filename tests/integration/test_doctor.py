@@ -71,6 +71,15 @@ async def test_a_missing_permission_is_named(settings, rehearsal):
     assert "Manage Channels" in told
 
 
+@pytest.mark.parametrize("may", [True, False])
+async def test_what_goes_without_manage_roles_is_noted_and_nothing_wrong(settings, rehearsal, may):
+    (guild,) = rehearsal.world.guilds.values()
+    for role in guild.roles.values():
+        role.permissions = role.permissions | 1 << 28 if may else role.permissions & ~(1 << 28)
+    told = [finding for finding in [f async for f in findings(settings)] if "Manage Roles" in finding.what]
+    assert [finding.mark for finding in told] == ([] if may else [Mark.NOTE])
+
+
 async def test_files_of_the_operator_that_would_keep_the_door_shut_are_named_with_their_line(settings):
     folder = Path(settings["STORAGE"])
     folder.mkdir()
