@@ -11,12 +11,13 @@ import logging
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
-from math import sqrt
+from math import inf, sqrt
 from typing import Protocol, TypeVar
 
 from jobs.batch import BatchKey
+from jobs.discretion import fit_for_log
 from jobs.errors import (
     BadPicture,
     LeaseLost,
@@ -52,6 +53,7 @@ from jobs.run import (
     RunKey,
     RunProgressed,
 )
+from jobs.stopwatch import Stopwatch
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -70,6 +72,12 @@ class Policy:
     first_step: float = 300
     """From the request to the first step: a model of many gigabytes may be loading."""
     between_steps: float = 90
+    run_least: float = 1800
+    run_most: float = 3 * 3600
+    """How long a run may go on, whatever it tells: ten times what it should take from its first step on, but no less than the one and
+    no more than the other."""
+    stopping: float = 300
+    """From the wish to stop it to its end."""
     attempts_max: int = 3
     """Tries, after which the job fails."""
     lost_max: int = 5
@@ -107,6 +115,9 @@ class UnderWay:
     started: float | None = None
     """Monotonic seconds at the worker's acceptance."""
     cancel_sent: bool = False
+    give_up_at: float = inf
+    """Monotonic seconds: beyond it nobody follows it, though it may still tell of steps."""
+    watch: Stopwatch = field(default_factory=Stopwatch)
     step: int = 0
     """The last step that was heard of."""
     rows_there: Callable[[], int] = lambda: 0
@@ -162,6 +173,12 @@ class Carrier:
     async def carry(self, run: UnderWay, tally: Tally, *, resume: bool) -> None:
         """Follow the run to its end. Raises nothing but cancellation."""
         try:
+            await self._carry(run, tally, resume=resume)
+        except Exception:  # noqa: BLE001  loop boundary: not even its giving back may end everybody's dispatcher
+            _log.exception("run %s: left until its lease lapses", run.key)
+
+    async def _carry(self, run: UnderWay, tally: Tally, *, resume: bool) -> None:
+        try:
             await self._follow(run, tally, resume=resume)
         except LeaseLost:
             _log.info("run %s: the lease went to somebody else", run.key)
@@ -195,18 +212,22 @@ class Carrier:
         if run.cancel_sent:
             return
         run.cancel_sent = True
+        run.give_up_at = min(run.give_up_at, self._clock.monotonic() + self._policy.stopping)
         try:
             await run.worker.cancel(run.key)
         except WorkerFault as fault:
             run.cancel_sent = False  # the next renewal asks again
-            _log.warning("run %s: cancel not delivered: %s", run.key, fault)
+            _log.warning("run %s: cancel not delivered: %s", run.key, _said(run, fault))
 
     async def _follow(self, run: UnderWay, tally: Tally, *, resume: bool) -> None:
         patience = self._policy.first_step
+        now = self._clock.monotonic()
+        run.give_up_at = min(run.give_up_at, now + self._policy.run_most)
+        run.watch.ordered = None if resume else now
         # Closed here and now: left to the garbage collector, its connection would be torn down at some later moment.
         async with aclosing(run.worker.run(Run.of(run.job, together=run.together), resume=resume)) as events:
             while True:
-                event = await _next_event(events, patience)
+                event = await _next_event(events, patience, left=run.give_up_at - self._clock.monotonic())
                 if isinstance(event, RunProgressed):
                     patience = self._policy.between_steps
                 if await self._heard(run, event, tally):
@@ -224,7 +245,8 @@ class Carrier:
                 return False
             case RunFinished():
                 run.ending = True
-                await self._finished(run, event)
+                seconds = run.watch.believed(event.seconds, self._clock.monotonic())
+                await self._finished(run, replace(event, seconds=seconds))
                 tally.delivered()
             case RunCancelled():
                 run.ending = True
@@ -253,6 +275,8 @@ class Carrier:
         step = run.step = min(max(0, event.step), total)  # a worker that lies about its progress is clamped
         now = self._clock.monotonic()
         elapsed = now - (now if run.started is None else run.started)
+        if step:
+            self._stepped(run, now)
         if run.cold and step:
             run.cold = False
             self._learn_swap(run, elapsed)
@@ -267,6 +291,14 @@ class Carrier:
                 preview=None if self._classifier else event.preview,  # nobody judges half a picture
             )
         )
+
+    def _stepped(self, run: UnderWay, now: float) -> None:
+        """From its first step on, which may be an hour after its order where others are served before, it has a time of its own."""
+        if run.watch.first_step is None:
+            eta = self._estimator.predict(run.job.order, worker=run.worker.name)
+            most = self._policy.run_most if eta is None else min(max(10 * eta.high, self._policy.run_least), self._policy.run_most)
+            run.give_up_at = min(run.give_up_at, now + most)
+        run.watch.heard_of_a_step(now)
 
     def _learn_swap(self, run: UnderWay, elapsed: float) -> None:
         """What passed before the first step that was heard of, less the steps themselves, was the loading of the model."""
@@ -315,10 +347,11 @@ class Carrier:
         self._sink.publish(fact_of(job, None))
 
     async def _failed(self, run: UnderWay, event: RunFailed, tally: Tally) -> None:
-        _log.warning("run %s on %s failed: %s %s", run.key, run.worker.name, event.code, event.detail[:200])
+        said = fit_for_log(f"{event.code} {event.detail[:200]}", run.job.order)
+        _log.warning("run %s on %s failed: %s", run.key, run.worker.name, said)
         await self._acknowledge(run)
         if event.kind is FaultKind.JOB:
-            failure = Failure(code="run_refused", details={"detail": event.detail[:200]})
+            failure = Failure(code="run_refused", details={"detail": f"{event.detail} {event.words}".strip()[:200]})
             job = await self._patiently(partial(self._store.fail, run.key, failure, executed=run.executed))
             self._sink.publish(JobFailed(job=job))
             tally.delivered()
@@ -344,7 +377,7 @@ class Carrier:
 
     async def _vanished(self, run: UnderWay, fault: WorkerFault) -> bool:
         """Whether the worker died while it ran this: it answers no more, or does not know the run. A broken line is no death."""
-        if run.started is None or not isinstance(fault, WorkerUnreachable) or fault.details.get("reason") == "no progress":
+        if run.started is None or not isinstance(fault, WorkerUnreachable) or fault.details.get("reason") in _STUCK:
             return False
         try:
             async with asyncio.timeout(_LOOK):
@@ -354,7 +387,7 @@ class Carrier:
 
     async def _give_back(self, run: UnderWay, fault: WorkerFault, *, counted: bool, died: bool = False) -> None:
         """The job waits for another try."""
-        _log.warning("run %s on %s: %s", run.key, run.worker.name, fault)
+        _log.warning("run %s on %s: %s", run.key, run.worker.name, _said(run, fault))
         code = "bad_picture" if isinstance(fault, BadPicture) else "worker_unreachable"
         try:
             await self._again(run, Failure(code=code), counted=counted, died=died)
@@ -386,7 +419,7 @@ class Carrier:
         try:
             await run.worker.acknowledge(run.key)
         except WorkerFault as fault:
-            _log.info("run %s: not acknowledged (%s); the worker forgets it in time", run.key, fault)
+            _log.info("run %s: not acknowledged (%s); the worker forgets it in time", run.key, _said(run, fault))
 
     async def _leave(self, run: UnderWay) -> None:
         """Stop a run that is ours no more; but one that another host took over goes on under the same key, and is left to it."""
@@ -400,7 +433,7 @@ class Carrier:
         try:
             await run.worker.cancel(run.key)
         except WorkerFault as fault:
-            _log.info("run %s: the worker could not be told to stop: %s", run.key, fault)
+            _log.info("run %s: the worker could not be told to stop: %s", run.key, _said(run, fault))
         await self._acknowledge(run)
 
     async def _patiently(self, write: Callable[[], Awaitable[_T]]) -> _T:
@@ -417,12 +450,22 @@ class Carrier:
             pause = min(pause * 2, 10)
 
 
-async def _next_event(events: AsyncGenerator[RunEvent, None], patience: float) -> RunEvent:
+def _said(run: UnderWay, fault: WorkerFault) -> str:
+    return fit_for_log(str(fault), run.job.order)
+
+
+_STUCK = ("no progress", "no end")
+
+
+async def _next_event(events: AsyncGenerator[RunEvent, None], patience: float, *, left: float) -> RunEvent:
+    """Within ``patience`` seconds, and those that are ``left`` for all of it. Raises WorkerUnreachable."""
+    if left <= 0:  # asked first: a stream that always has an event ready would never meet the timeout
+        raise WorkerUnreachable("worker_unreachable", reason="no end")
     try:
-        async with asyncio.timeout(patience):
+        async with asyncio.timeout(min(patience, left)):
             return await anext(events)
     except TimeoutError:
-        raise WorkerUnreachable("worker_unreachable", reason="no progress") from None
+        raise WorkerUnreachable("worker_unreachable", reason=_STUCK[patience > left]) from None
     except StopAsyncIteration:
         raise WorkerUnreachable("worker_unreachable", reason="the stream ended early") from None
 

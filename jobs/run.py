@@ -102,6 +102,9 @@ class RunFailed:
     kind: FaultKind
     code: str
     detail: str = ""
+    """For the operator: names no prompt."""
+    words: str = ""
+    """What the worker says of it in words of its own, which may quote a prompt: for its person alone, never for a log."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -78,6 +78,8 @@ class FakeWorker:
         """What every run's end says its person should know."""
         self.preview: str | None = None
         """Base64 of what every step shows."""
+        self.sentence = ""
+        """What its refusals say, where it is not what they usually do."""
         self.always: str | None = None
         self.instance = "one"
         self.orders: dict[str, dict] = {}
@@ -183,7 +185,7 @@ class FakeWorker:
             pass
 
     def _problem(self, status: int, code: str) -> web.Response:
-        return web.json_response({"code": code, "detail": f"a sentence about {code}", "fields": []}, status=status)
+        return web.json_response({"code": code, "detail": self.sentence or f"a sentence about {code}", "fields": []}, status=status)
 
     async def _events(self, request: web.Request):
         key = request.match_info["key"]

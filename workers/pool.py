@@ -16,6 +16,7 @@ from jobs.planner import WorkerView
 from jobs.ports import Clock, Worker
 from jobs.run import WorkerReport
 from workers.breaker import Breaker, Circuit
+from workers.guarded import Guarded
 
 _log = logging.getLogger(__name__)
 
@@ -53,6 +54,8 @@ class Member:
     adopted_at: float = float("-inf")
     trouble: str = ""
     """Why it does not answer, for the operator."""
+    surprises: set[str] = field(default_factory=set)
+    """Kinds of errors that nobody thought of, each logged once."""
 
 
 class Pool:
@@ -84,7 +87,7 @@ class Pool:
         self._poll = poll
         self._cancels = asyncio.Event()
         self.members = [
-            Member(worker=worker, breaker=Breaker(now=clock.monotonic, pause=breaker_pause)) for worker in workers
+            Member(worker=Guarded(worker), breaker=Breaker(now=clock.monotonic, pause=breaker_pause)) for worker in workers
         ]
 
     # ---- the Fleet port --------------------------------------------------------------------------------------------
@@ -190,10 +193,14 @@ class Pool:
         try:
             await self._hear(member, group)
         except Exception as surprise:  # noqa: BLE001  task boundary: an answer may surprise us anywhere from its parsing to its storing
-            trouble = f"its answer made the host stumble: {type(surprise).__name__}"
-            if member.trouble != trouble:
-                _log.exception("worker %s: %s", member.worker.name, trouble)
-            member.report, member.trouble = None, trouble
+            self._stumbled(member, surprise)
+
+    def _stumbled(self, member: Member, surprise: Exception) -> None:
+        trouble = f"its answer made the host stumble: {type(surprise).__name__}"
+        if trouble not in member.surprises:
+            member.surprises.add(trouble)
+            _log.error("worker %s: %s", member.worker.name, trouble, exc_info=surprise)
+        member.report, member.trouble = None, trouble
 
     async def _hear(self, member: Member, group: asyncio.TaskGroup) -> None:
         running = self._rows(member)
@@ -252,3 +259,5 @@ class Pool:
             await self._dispatcher.fill(member.worker, member.report, member.breaker, group, room=room)
         except StoreUnavailable as error:
             _log.warning("nothing claimed for %s: %s", member.worker.name, error)
+        except Exception as surprise:  # noqa: BLE001  task boundary: what it offers may surprise the planning, too
+            self._stumbled(member, surprise)

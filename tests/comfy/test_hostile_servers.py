@@ -46,7 +46,7 @@ def test_nonsense_on_the_socket_is_nothing(frame):
     assert read_text(frame) is None
 
 
-@pytest.mark.parametrize("value", [-5, 1e300, "9", None, True, [], float("nan")])
+@pytest.mark.parametrize("value", [-5, 1e300, float("inf"), -float("inf"), 10**400, "9", None, True, [], float("nan")])
 def test_progress_of_any_value_is_a_bounded_count(value):
     told = read_text(json.dumps({"type": "progress", "data": {"prompt_id": "p", "value": value, "max": value, "node": "sampler"}}))
     assert told is not None
@@ -70,6 +70,23 @@ def test_a_preview_that_does_not_say_whose_it_is_is_dropped(frame):
 )
 def test_a_history_of_any_shape_is_read(entry):
     assert read_outcome(entry, "result").end in (End.DONE, End.INTERRUPTED)
+
+
+@pytest.mark.parametrize("moment", ["1e999", "-1e999", "NaN", "1" + "0" * 400, "-1e308", '"x"', "null", "[]"])
+def test_times_of_any_value_make_an_end_that_took_no_more_than_can_be_told(moment):
+    told = '{"status": {"status_str": "success", "messages": [["a", {"timestamp": 1000}], ["b", {"timestamp": 3500}], ["c", {"timestamp": %s}]]}}'
+    assert read_outcome(json.loads(told % moment), "result").seconds == 2.5
+
+
+@pytest.mark.parametrize("part", ["exception_message", "exception_type", "node_type"])
+def test_what_an_error_says_is_for_its_person_and_not_among_what_is_logged(part):
+    data = {"exception_type": "builtins.RuntimeError", "exception_message": "it went wrong", "node_type": "CLIPTextEncode (pack)"}
+    data |= {part: "could not read a very private prompt\nand more"}
+    found = read_outcome({"status": {"messages": [["execution_error", data]]}}, "result")
+    assert "private" not in found.detail
+    assert found.words == data["exception_message"].splitlines()[0]
+    if part == "exception_message":
+        assert found.detail == "CLIPTextEncode (pack): RuntimeError"
 
 
 @pytest.fixture

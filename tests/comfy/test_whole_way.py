@@ -44,6 +44,14 @@ class House:
     async def data(self, job) -> bytes:
         return await self.lab.pictures.read(job.pictures[0].sha256)
 
+    async def together(self, wishes: dict[str, str]):
+        """Asked while the only worker rests, so that one lease takes them all."""
+        (worker,) = self.lab.pool.online()
+        await self.lab.operator.rest(worker.name, "pause")
+        jobs = [await self.ask(person, wish) for person, wish in wishes.items()]
+        await self.lab.operator.rest(worker.name, "resume")
+        return jobs
+
     async def online(self) -> None:
         async with asyncio.timeout(10):
             while not self.lab.pool.online():
@@ -112,10 +120,7 @@ async def test_a_restarted_host_takes_its_prompt_up_again(servers, tmp_path):
     server = await servers()
     server.gate.clear()
     async with house(tmp_path, server.url) as home:
-        (worker,) = home.lab.pool.online()
-        await home.lab.operator.rest(worker.name, "pause")  # so that both are leased together
-        jobs = [await home.ask(person, f"wish of {person}") for person in "ab"]
-        await home.lab.operator.rest(worker.name, "resume")
+        jobs = await home.together({person: f"wish of {person}" for person in "ab"})
         for job in jobs:
             await home.running(job)
         assert len(server.posted) == 1
@@ -170,3 +175,20 @@ async def test_a_server_that_is_away_costs_nothing_and_is_used_when_it_comes(ser
         job = await home.ended(await home.ask("a"))
         assert job.making.worker == good.url.partition("://")[2]
     assert not server.posted
+
+
+@pytest.mark.parametrize("fault", ["error", "oom", "oom_plain"])
+async def test_an_error_that_quotes_prompts_is_told_to_its_person_and_never_logged(servers, tmp_path, caplog, fault):
+    server = await servers()
+    server.error_text = "cannot read 'the wish of somebody else' nor 'a private wish'"
+    server.faults = [fault] * 9
+    with caplog.at_level("INFO"), caplog.at_level("DEBUG", "jobs"), caplog.at_level("DEBUG", "workers"):
+        async with house(tmp_path, server.url) as home:
+            jobs = await home.together({"a": "a private wish", "b": "the wish of somebody else"})
+            ended = [await home.ended(job) for job in jobs]
+
+    assert {job.state for job in ended} == {JobState.FAILED}
+    if fault == "error":
+        assert all("somebody else" in job.failure.details["detail"] for job in ended)
+    assert "run" in caplog.text
+    assert "wish" not in caplog.text

@@ -47,6 +47,8 @@ class FakeComfy:
         self.key: str | None = None
         """The whole Authorization header that a proxy in front wants."""
         self.faults: list[str] = []
+        self.error_text = ""
+        """What the errors of its nodes quote."""
         self.moods: set[str] = set()
         self.oom_above: int | None = None
         self.gate = asyncio.Event()
@@ -346,11 +348,11 @@ class FakeComfy:
         if self.oom_above is not None and len(meanings) > self.oom_above:
             raise NodeError("torch.OutOfMemoryError", "Allocation on device")
         if fault == "oom":
-            raise NodeError("torch.OutOfMemoryError", "Allocation on device")
+            raise NodeError("torch.OutOfMemoryError", f"Allocation on device {self.error_text}")
         if fault == "oom_plain":
-            raise NodeError("RuntimeError", "CUDA error: out of memory")
+            raise NodeError("RuntimeError", f"CUDA error: out of memory {self.error_text}")
         if fault == "error" or any("poison" in meaning.prompt for meaning in meanings):
-            raise NodeError("ValueError", "a node stumbled")
+            raise NodeError("ValueError", f"a node stumbled {self.error_text}")
         steps = meanings[0].steps if meanings else 1
         node = "sampler" if "sampler" in prompt["graph"] else "large"
         self._send(prompt, "executing", {"node": node, "display_node": node, "prompt_id": prompt["id"]})

@@ -127,13 +127,13 @@ class EngineWorker:
         if refusal is not None:
             yield RunFailed(key=run.key, kind=FaultKind.JOB, code="bad_order", detail=refusal)
             return
-        failures = 0
+        failures = furthest = 0
         while True:
             try:
                 async with aclosing(self._events(run.key)) as events:
                     async for event in events:
-                        if isinstance(event, RunProgressed):
-                            failures = 0
+                        if isinstance(event, RunProgressed) and event.step > furthest:  # what was told before is no sign of health
+                            failures, furthest = 0, event.step
                         is_last = not isinstance(event, RunAccepted | RunProgressed)
                         yield await self._fetched(run.key, event) if isinstance(event, protocol.Finished) else event
                         if is_last:
@@ -259,8 +259,10 @@ def _parse(kind: type[_M], body: bytes) -> _M:
     try:
         return kind.model_validate_json(body)
     except ValidationError as error:
-        reason = f"not a {kind.__name__}: {error.error_count()} faults, {body[:60]!r}"
-        raise WorkerUnreachable("worker_unreachable", reason=reason) from error
+        # Of what it is nothing is repeated, since an answer may hold what was sent; only that it is a web page, as tunnels give.
+        page = ", a web page" if body.lstrip()[:1] == b"<" else ""
+        reason = f"not a {kind.__name__}: {len(body)} bytes with {error.error_count()} faults{page}"
+        raise WorkerUnreachable("worker_unreachable", reason=reason) from None
 
 
 #: Refusals of one worker that another may not share: what it offered is gone from it.
@@ -351,7 +353,8 @@ def _event(key: RunKey, line: bytes) -> Any:
     try:
         told = protocol.parse_event(line)
     except ValidationError as error:
-        raise WorkerUnreachable("worker_unreachable", reason=f"not an event: {line[:60]!r}") from error
+        reason = f"not an event: {len(line)} bytes with {error.error_count()} faults"
+        raise WorkerUnreachable("worker_unreachable", reason=reason) from None
     match told:
         case protocol.Accepted():
             return RunAccepted(key=key, params_hash=told.params_hash)

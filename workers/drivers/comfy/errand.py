@@ -230,11 +230,11 @@ class Errand:
             member.finish(self._end_for(member, outcome))
 
     def _end_for(self, member: Member, outcome: Outcome) -> RunFailed | WorkerFault:
-        key, detail = member.run.key, outcome.detail
+        key, detail, words = member.run.key, outcome.detail, outcome.words
         if outcome.end is End.MEMORY:
             return RunFailed(key=key, kind=FaultKind.OUT_OF_MEMORY, code="out_of_memory", detail=detail)
         if outcome.end in (End.JOB, End.CANNOT_BATCH):
-            return RunFailed(key=key, kind=FaultKind.JOB, code="graph_failed", detail=detail)
+            return RunFailed(key=key, kind=FaultKind.JOB, code="graph_failed", detail=detail, words=words)
         if outcome.end is End.INTERRUPTED:
             return WorkerUnreachable("worker_unreachable", reason="somebody interrupted the prompt")
         return RunFailed(key=key, kind=FaultKind.INFRA, code="comfy_failed", detail=detail)

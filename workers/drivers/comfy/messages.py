@@ -47,7 +47,7 @@ def read_text(frame: str) -> Told | None:
 
 
 def _count(value: Any) -> int:
-    return min(max(0, int(value)), 100_000) if isinstance(value, int | float) and value == value else 0
+    return int(min(max(0, value), 100_000)) if isinstance(value, int | float) and value == value else 0
 
 
 def read_binary(frame: bytes) -> Told | None:

@@ -1,5 +1,6 @@
 """What became of a prompt, read from its history without trust."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -8,6 +9,8 @@ from typing import Any
 from jobs.errors import BadPicture
 
 _TYPES = ("temp", "output")
+_CLASS = re.compile(r"[A-Za-z0-9_.|+-]{1,60}( \([A-Za-z0-9_.+-]{1,30}\))?")
+"""Names of nodes and exceptions; some packs put their own name behind, in brackets."""
 _WORKERS_FAULT = (
     "FileNotFoundError",
     "PermissionError",
@@ -49,8 +52,11 @@ class Outcome:
     end: End
     files: tuple[File, ...] = ()
     detail: str = ""
-    """For the operator: class and kind of error. Never ``current_inputs``: they hold the prompts."""
+    """For the operator: class and kind of error. Never ``current_inputs`` nor its text: they may hold anybody's prompt."""
+    words: str = ""
+    """The first line of the error's text: for the person of a prompt made alone, never for a log."""
     seconds: float = 0.0
+    """0 where it is not told."""
 
 
 def read_outcome(entry: Mapping[str, Any], result_node: str) -> Outcome:
@@ -63,8 +69,8 @@ def read_outcome(entry: Mapping[str, Any], result_node: str) -> Outcome:
         return Outcome(end=End.DONE, files=_files(entry.get("outputs"), result_node), seconds=seconds)
     for event, data in messages:
         if event == "execution_error":
-            end, detail = _error(data)
-            return Outcome(end=end, detail=detail, seconds=seconds)
+            end, detail, words = _error(data)
+            return Outcome(end=end, detail=detail, words=words, seconds=seconds)
     return Outcome(end=End.INTERRUPTED, detail="somebody interrupted it", seconds=seconds)
 
 
@@ -73,21 +79,32 @@ def _messages(told: Any) -> list[tuple[str, dict[str, Any]]]:
     return [(str(pair[0]), pair[1]) for pair in pairs[:1000] if isinstance(pair, list) and len(pair) == 2 and isinstance(pair[1], dict)]
 
 
+_CLOCK_MAX = 1e15
+"""Milliseconds since 1970, some thirty thousand years on: a server's clock shows less."""
+
+
 def _seconds(messages: Sequence[tuple[str, dict[str, Any]]]) -> float:
-    times = [data["timestamp"] for _, data in messages if isinstance(data.get("timestamp"), int | float)]
-    return max(0.0, (max(times) - min(times)) / 1000) if times else 0.0
+    told = [data.get("timestamp") for _, data in messages]
+    times = [moment for moment in told if isinstance(moment, int | float) and 0 <= moment <= _CLOCK_MAX]
+    return (max(times) - min(times)) / 1000 if times else 0.0
 
 
-def _error(data: Mapping[str, Any]) -> tuple[End, str]:
+def _error(data: Mapping[str, Any]) -> tuple[End, str, str]:
+    """(whom it blames, class and kind, the first line of its text)."""
     kind, text = str(data.get("exception_type", ""))[:200], str(data.get("exception_message", ""))
     name = kind.rpartition(".")[2]
-    first = text.strip().splitlines()[0][:120] if text.strip() else ""
-    detail = f"{str(data.get('node_type'))[:60]}: {name[:60]}: {first}"
+    words = text.strip().splitlines()[0][:120] if text.strip() else ""
+    detail = f"{_word(data.get('node_type'))}: {_word(name)}"
     if "outofmemory" in name.lower() or "out of memory" in text.lower():  # a plain RuntimeError says it in words only
-        return End.MEMORY, detail
+        return End.MEMORY, detail, words
     if name == "CannotBatch":
-        return End.CANNOT_BATCH, detail
-    return (End.WORKER if name in _WORKERS_FAULT else End.JOB), detail
+        return End.CANNOT_BATCH, detail, words
+    return (End.WORKER if name in _WORKERS_FAULT else End.JOB), detail, words
+
+
+def _word(value: Any) -> str:
+    """The name of a class, which is no sentence; else only that there was something else."""
+    return value[:60] if isinstance(value, str) and _CLASS.fullmatch(value) else "?"
 
 
 def _files(outputs: Any, node: str) -> tuple[File, ...]:
