@@ -1,5 +1,6 @@
 """Reads ``definitions/`` once; an error names the file and the field."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -11,6 +12,8 @@ from flows.comfy import ComfyFlow, read_comfy_flow
 from flows.reading import FlowError, read_definition
 from jobs.offer import ModelOffer
 from jobs.request import RequestKind
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", re.ASCII)
 
 __all__ = ["Catalog", "Flow", "FlowError", "read_catalog"]
 
@@ -54,6 +57,9 @@ def read_catalog(definitions: Traversable | None = None, *, more: Sequence[Trave
         for folder in sorted(root.iterdir(), key=lambda folder: folder.name):
             if not folder.is_dir() or folder.name[0] in "._":
                 continue
+            if not _NAME.fullmatch(folder.name):
+                place = f"flows/definitions/{ascii(folder.name)[1:-1]}"
+                raise FlowError(f"{place}: a flow's folder is named in letters, digits, dots, _ and - alone")
             if (folder / "comfy.json").is_file():
                 comfy[folder.name] = read_comfy_flow(folder)
             else:

@@ -96,12 +96,22 @@ def _input(spec: Any, *, required: bool) -> Input:
     more = spec[1] if len(spec) > 1 and isinstance(spec[1], dict) else {}
     choices = spec[0] if isinstance(spec[0], list) else more.get("options") if spec[0] == "COMBO" else None
     if isinstance(choices, list):
-        return Input(type="COMBO", choices=tuple(str(one) for one in choices[:CHOICES_MAX]), required=required)
+        return Input(type="COMBO", choices=tuple(one for one in map(str, choices[:CHOICES_MAX]) if _is_text(one)), required=required)
     return Input(type=str(spec[0])[:60], required=required, low=_number(more.get("min")), high=_number(more.get("max")))
 
 
+def _is_text(told: str) -> bool:
+    """Whether it can be told again: half a letter can stand in JSON, but neither in a name of ours nor in an answer."""
+    try:
+        told.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    """None also for what is beyond any limit that a node can have."""
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= 1e300 else None
 
 
 def pack_fault(nodes: Nodes) -> str | None:

@@ -1,6 +1,7 @@
 """Servers that claim too much, speak nonsense on the socket, or are not who they say they are."""
 
 import json
+import os
 import shutil
 import ssl
 import struct
@@ -9,6 +10,8 @@ import subprocess
 import pytest
 from aiohttp import web
 
+from flows.catalog import FlowError, read_catalog
+from flows.server import read_nodes
 from jobs.errors import WorkerUnreachable
 from tests.comfy.conftest import FLOWS, QUICK
 from workers.drivers.comfy.fleet import open_comfy
@@ -115,3 +118,21 @@ async def test_a_certificate_that_nobody_vouches_for_is_refused_and_named(certif
                 await worker.report()
     finally:
         await runner.cleanup()
+
+
+async def test_files_whose_names_are_no_text_are_not_offered_and_limits_beyond_reason_are_none(pair_with):
+    pair = await pair_with(files={"ckpt_name": ["sd15\ud800.safetensors", "sd15.safetensors"], "lora_name": ["sd15/\udfff.safetensors"]})
+    report = await pair.driver.report()
+    for offer in (*report.models, *report.loras):
+        offer.model_dump_json()
+    assert "sd15" in {offer.name for offer in report.models}
+    assert read_nodes({"N": {"input": {"required": {"x": ["INT", {"min": -(10**400), "max": 10**400}]}}}})["N"].inputs["x"].high is None
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9", b"a b", b"x\x1b[31m", "ł".encode(), b"-x"])
+def test_a_flows_folder_that_cannot_be_told_of_is_refused_with_what_to_do(tmp_path, name):
+    os.mkdir(os.path.join(os.fsencode(tmp_path), name))
+    with pytest.raises(FlowError, match="letters, digits") as refused:
+        read_catalog(more=[tmp_path])
+    assert str(refused.value).isascii()
+    assert str(refused.value).isprintable()

@@ -12,13 +12,17 @@ from pathlib import Path
 from types import MappingProxyType
 
 from workers.engine import checkpoint, model_folder
-from workers.engine.errors import ModelUnreadable
+from workers.engine.errors import ModelUnreadable, sayable
 from workers.engine.families.registry import FamilyFacts
 from workers.engine.model_card import ModelCard, read_card
 from workers.engine.shape import ModelShape
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
 _PICKLES = frozenset({".ckpt", ".pt", ".pth", ".bin", ".pkl", ".pickle"})
+#: What people take for a model, and is none that can be served.
+_OTHERS = frozenset({
+    ".zip", ".7z", ".rar", ".tar", ".gz", ".tgz", ".onnx", ".engine", ".h5", ".msgpack", ".ot", ".sft", ".ggml", ".part", ".tmp",
+})  # fmt: skip
 #: Folders beside the models that hold something else.
 _NOT_MODELS = frozenset({"loras", "embeddings", "vae", "upscalers"})
 
@@ -71,15 +75,31 @@ def discover(folder: Path | None, builtin: Mapping[str, Builtin]) -> Catalog:
     """Look through `folder` (which may be missing) and the built-in models. An operator's own of the same name wins."""
     models: dict[str, ModelSource] = {}
     refused: dict[str, str] = {}
-    candidates = [(name, Builtin(path=path)) for name, path in _candidates(folder)]
+    own: set[str] = set()
+    found_here = [(name, Builtin(path=path), True) for name, path in _candidates(folder)]
+    everything = [*((name, shipped, False) for name, shipped in builtin.items()), *found_here]
     # Folders first: a file that holds a denoiser alone takes the rest of its model from one of them.
-    ordered = sorted([*builtin.items(), *candidates], key=lambda found: not found[1].path.is_dir())
-    for name, found in ordered:
+    for name, found, is_own in sorted(everything, key=lambda entry: not entry[1].path.is_dir()):
+        if name in own:  # what comes with darkroom are folders and come first, so it is another of theirs
+            refused[_listed(found.path)] = f"Another model is called {name}: rename one of the two."
+            continue
         try:
             models[name] = _without(_with_motion(_read(name, found.path, found.card, models), found.motion), found.without)
         except ModelUnreadable as error:
-            refused[name] = str(error)
+            # By the file's whole name where a model is served under the short one: it is none the worse for it.
+            refused[_listed(found.path) if name in models else sayable(name)] = sayable(str(error))
+        except Exception as surprise:  # noqa: BLE001  a file is anybody's: none may take the others along
+            refused[_listed(found.path)] = f"It is of a shape that nobody thought of ({type(surprise).__name__})."
+        else:
+            own |= {name} if is_own else set()
+    for name in refused.keys() & models.keys():  # a broken folder beside a file that is served
+        refused[f"{name}/"] = refused.pop(name)
     return Catalog(models=MappingProxyType(models), refused=MappingProxyType(refused))
+
+
+def _listed(path: Path) -> str:
+    """A name that no model has."""
+    return sayable(f"{path.name}/" if path.is_dir() else path.name)
 
 
 def _candidates(folder: Path | None) -> Iterable[tuple[str, Path]]:
@@ -92,7 +112,7 @@ def _candidates(folder: Path | None) -> Iterable[tuple[str, Path]]:
             found.append((entry.name, entry))
         elif entry.suffix.lower() in (".safetensors", ".gguf"):
             found.append((entry.stem, entry))
-        elif entry.suffix.lower() in _PICKLES:
+        elif entry.suffix.lower() in _PICKLES | _OTHERS:
             found.append((entry.name, entry))
     return found
 
@@ -103,6 +123,9 @@ def _read(name: str, path: Path, card: ModelCard, others: Mapping[str, ModelSour
             f"{path.name} is a pickle: loading it runs whatever program its author put in. "
             "Use the same model as .safetensors, or convert it on a machine that may be lost."
         )
+    if path.suffix.lower() in _OTHERS and not path.is_dir():
+        served = "put a .safetensors or .gguf file here, or a folder in the diffusers layout, unpacked"
+        raise ModelUnreadable(f"{path.suffix} files are not served: {served}.")
     if not _NAME.fullmatch(name):
         raise ModelUnreadable("Its name is unusable: rename it to letters, digits, dots, _ and -, at most 100.")
     return _read_folder(name, path, card) if path.is_dir() else _read_single_file(name, path, card, others)

@@ -13,6 +13,11 @@ from typing import Literal
 Blame = Literal["job", "infra", "out_of_memory"]
 
 
+def sayable(text: str) -> str:
+    """``text`` as it can be told in JSON and on any terminal: names of files and keys in them may hold halves of letters."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 class EngineError(Exception):
     """Base of all errors of the engine."""
 

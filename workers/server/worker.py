@@ -11,6 +11,7 @@ from http import HTTPStatus
 from importlib.metadata import PackageNotFoundError, version
 
 from workers.engine.catalog import Builtin, Catalog, ModelSource, discover
+from workers.engine.errors import sayable
 from workers.engine.loop import Engine, EngineSettings
 from workers.engine.loras.library import LoraLibrary
 from workers.engine.memory import table
@@ -123,7 +124,10 @@ class Worker:
         """Look through the models folder for ever. At first when the device is known, whose measurements are kept there."""
         await self.ready.wait()
         while True:
-            await self.rescan()
+            try:
+                await self.rescan()
+            except OSError as error:  # the folder is away: what was found before stands
+                _log.warning("the models cannot be looked through: %s", error)
             await asyncio.sleep(_RESCAN_SECONDS)
 
     @property
@@ -142,7 +146,7 @@ class Worker:
         device = facts.device
         return Capabilities(
             protocol_version=PROTOCOL_VERSION,
-            worker_name=self.settings.name,
+            worker_name=sayable(self.settings.name),
             instance_id=self.instance_id,
             software=_software(),
             device=Device(
@@ -165,7 +169,8 @@ class Worker:
     def _refused_models(self) -> Mapping[str, str]:
         """What lies there and is not served: by its files, or because loading it failed."""
         facts = self._engine.facts
-        return {**self._catalog.refused, **(facts.unavailable if facts else {})}
+        unavailable = facts.unavailable if facts else {}
+        return {**self._catalog.refused, **{name: sayable(why) for name, why in unavailable.items()}}
 
     @property
     def _refused(self) -> Mapping[str, str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from workers.engine import weights_file
-from workers.engine.errors import LoraUnusable, ModelUnreadable
+from workers.engine.errors import LoraUnusable, ModelUnreadable, sayable
 from workers.engine.loras import names, words
 
 _NAME = re.compile(r"[^\W_][\w .()+,'&!#-]{0,99}")
@@ -65,11 +65,11 @@ class LoraLibrary:
             seen = self._read(name, path)
             if name in loras:
                 if (name, path) in own:
-                    refused[str(path.name)] = f"Another LoRA is called {name}: rename one of the two."
+                    refused[sayable(path.name)] = f"Another LoRA is called {name}: rename one of the two."
             elif seen.source is not None:
                 loras[name] = seen.source
             else:
-                refused[path.name] = seen.refusal
+                refused[sayable(path.name)] = seen.refusal
         self._seen = {path: self._seen[path] for _, path in [*own, *found]}
         self.loras, self.refused = MappingProxyType(loras), MappingProxyType(refused)
 
@@ -86,7 +86,10 @@ class LoraLibrary:
             seen = _Seen(stamp=stamp, source=read(name, path), refusal="")
         except (LoraUnusable, ModelUnreadable) as error:
             why = str(error).removeprefix(path.name).removeprefix(": ").strip()
-            seen = _Seen(stamp=stamp, source=None, refusal=f"{why[:1].upper()}{why[1:]}".rstrip(".") + ".")
+            seen = _Seen(stamp=stamp, source=None, refusal=sayable(f"{why[:1].upper()}{why[1:]}".rstrip(".") + "."))
+        except Exception as surprise:  # noqa: BLE001  a file is anybody's: none may take the others along
+            refusal = f"It is of a shape that nobody thought of ({type(surprise).__name__})."
+            seen = _Seen(stamp=stamp, source=None, refusal=refusal)
         self._seen[path] = seen
         return seen
 

@@ -51,7 +51,7 @@ def of_file(path: Path, metadata: Mapping[str, str]) -> Words:
 def _safely(read: Callable[[Mapping[str, Any]], Words], table: Mapping[str, Any]) -> Words:
     try:
         return read(table)
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
+    except (KeyError, TypeError, ValueError, ArithmeticError, AttributeError, RecursionError):
         return Words()  # A sidecar of another shape says nothing; the LoRA itself is none the worse for it.
 
 
