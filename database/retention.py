@@ -1,6 +1,8 @@
 """What grows old is removed: pictures after days, jobs after weeks.
 
 Never a picture that a live job, a delivery or a newer row names, nor one that its person keeps as a favourite or has published.
+Of people whose last job is gone the accounts of service go too, where they say nothing: whoever comes back begins at the pool's
+clock, and so does whoever stands below it.
 """
 
 from collections.abc import Callable
@@ -10,10 +12,11 @@ from functools import partial
 from sqlalchemy import ColumnElement, delete, exists, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from database.engine import Database, try_serialise
+from database.claim import CLAIMING
+from database.engine import Database, serialise, try_serialise
 from database.moments import moment_from_now, now
 from database.operating import still_named
-from database.tables import ENDED, favourite, input_picture, job, job_event, outbox, publication, result
+from database.tables import ENDED, account, favourite, input_picture, job, job_event, outbox, pool, publication, result
 
 RETAINING = 5
 """The advisory lock's purpose."""
@@ -39,6 +42,7 @@ class Swept:
 
     pictures: int = 0
     jobs: int = 0
+    accounts: int = 0
     digests: tuple[str, ...] = ()
     more: bool = False
 
@@ -62,8 +66,10 @@ async def _sweep(tx: AsyncConnection, *, ages: Ages, keep: Keep | None) -> Swept
     digests, pictures = await _old_pictures(tx, ages.pictures, kept) if ages.pictures else (set(), 0)
     inputs = await _old_inputs(tx, ages.pictures) if ages.pictures else set()
     jobs = await _old_jobs(tx, ages.jobs, kept) if ages.jobs else 0
+    accounts = await _idle_accounts(tx) if ages.jobs else 0
     unnamed = (digests | inputs) - await still_named(tx, digests | inputs)
-    return Swept(pictures=pictures, jobs=jobs, digests=tuple(sorted(unnamed)), more=max(pictures, jobs, len(inputs)) >= _AT_ONCE)
+    more = max(pictures, jobs, len(inputs), accounts) >= _AT_ONCE
+    return Swept(pictures=pictures, jobs=jobs, accounts=accounts, digests=tuple(sorted(unnamed)), more=more)
 
 
 async def _old_pictures(tx: AsyncConnection, days: float, kept: list[ColumnElement[bool]]) -> tuple[set[str], int]:
@@ -78,6 +84,21 @@ async def _old_pictures(tx: AsyncConnection, days: float, kept: list[ColumnEleme
     if rows:
         await tx.execute(update(result).where(result.c.seq.in_([row.seq for row in rows])).values(removed_at=now()))
     return {row.sha256 for row in rows}, len(rows)
+
+
+async def _idle_accounts(tx: AsyncConnection) -> int:
+    """Accounts at or below their pool's clock, of people without a job. What hosts still have of them in memory says the same."""
+    gone = 0
+    for row in (await tx.execute(select(pool.c.id, pool.c.v, pool.c.facts))).all():
+        level = row.v - (row.facts or {}).get("shift", 0.0)
+        idle = (account.c.pool == row.id, account.c.v <= level, ~exists().where(job.c.user_id == account.c.user_id))
+        users = list((await tx.execute(select(account.c.user_id).where(*idle).limit(_AT_ONCE - gone))).scalars())
+        if users:
+            await serialise(tx, CLAIMING)  # and only now looked at for good: a claim may have charged one of them meanwhile
+            gone += (await tx.execute(delete(account).where(*idle, account.c.user_id.in_(users)))).rowcount
+        if gone >= _AT_ONCE:
+            break
+    return gone
 
 
 async def _old_inputs(tx: AsyncConnection, days: float) -> set[str]:

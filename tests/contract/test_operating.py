@@ -22,7 +22,7 @@ from database.retention import Ages, sweep
 from jobs.errors import JobNotFound, LeaseLost
 from jobs.job import InputPicture, Job, JobState, Picture
 from jobs.run import Run, RunKey
-from tests.contract.asking import ANA, BEN, HERE, MAKING, ask, by_turns, claim, leased, order, waits
+from tests.contract.asking import ANA, BEN, EVA, HERE, MAKING, ask, by_turns, claim, leased, order, waits
 from tests.contract.looking import do, rows
 
 DAYS_AGO = {
@@ -171,6 +171,37 @@ async def test_old_pictures_go_and_later_their_jobs(store: SqlJobStore, database
     assert (await sweep(database, Ages(pictures=7, jobs=30))).jobs == 1
     assert [row["id"] for row in await rows(database, "job")] == [young.id]
     assert {row["job_id"] for row in await rows(database, "job_event")} == {young.id}
+
+
+async def served(store: SqlJobStore, user, *, times: int, cost: float) -> list[str]:
+    """Asked, charged by the real planner, made."""
+    for _ in range(times):
+        await ask(store, user, cost=cost)
+    made_of: list[str] = []
+    while jobs := await store.claim("gpu", by_turns(1), lease_seconds=30):
+        made_of.append((await store.finish(Run.of(jobs[0]).key, [], MAKING)).id)
+    return made_of
+
+
+async def test_the_account_of_somebody_long_gone_goes_once_it_says_nothing(store: SqlJobStore, database: Database):
+    gone = await served(store, ANA, times=1, cost=1.0)
+    heavy = await served(store, EVA, times=6, cost=500.0)
+    await served(store, BEN, times=3, cost=40.0)  # the clock goes on without them, not as far as the one with six
+    assert {row["user_id"] for row in await rows(database, "account")} == {ANA, BEN, EVA}
+    assert (await sweep(database, Ages())).accounts == 0
+    for job_id in (*gone, *heavy):
+        await age(database, job_id, 90)
+
+    swept = await sweep(database, Ages())
+
+    assert (swept.jobs, swept.accounts) == (7, 1)
+    # Whoever has jobs keeps the account, and whoever had more than the others keeps the debt.
+    assert {row["user_id"] for row in await rows(database, "account")} == {BEN, EVA}
+    assert (await sweep(database, Ages())).accounts == 0
+    for host in (store, SqlJobStore(database, owner="another")):
+        job = await ask(host, ANA, cost=1.0)
+        assert [leased.id for leased in await host.claim("gpu", by_turns(1), lease_seconds=30)] == [job.id]
+        await host.finish(Run.of(await host.get(job.id)).key, [], MAKING)
 
 
 async def test_what_is_still_to_be_posted_used_or_shared_is_not_swept(store: SqlJobStore, database: Database):
