@@ -7,6 +7,7 @@ import pytest
 
 from bot.clock import SystemClock
 from bot.janitor import Janitor
+from database.conduct_store import SqlConductStore
 from database.engine import Database
 from database.figures import read_figures
 from database.fleet_memory import FleetMemory
@@ -19,6 +20,8 @@ from database.operating import Operating
 from database.outbox import SqlOutbox
 from database.picture_store import FilePictureStore
 from database.retention import Ages, sweep
+from database.session_store import SqlSessionStore
+from database.tables import metadata
 from jobs.errors import JobNotFound, LeaseLost
 from jobs.job import InputPicture, Job, JobState, Picture
 from jobs.run import Run, RunKey
@@ -171,6 +174,56 @@ async def test_old_pictures_go_and_later_their_jobs(store: SqlJobStore, database
     assert (await sweep(database, Ages(pictures=7, jobs=30))).jobs == 1
     assert [row["id"] for row in await rows(database, "job")] == [young.id]
     assert {row["job_id"] for row in await rows(database, "job_event")} == {young.id}
+
+
+async def lived_in(store: SqlJobStore, database: Database) -> None:
+    """ANA has left a trace in every table that can hold one, and so has BEN."""
+    members, conduct, gallery = SqlMemberStore(database), SqlConductStore(database), SqlGalleryStore(database)
+    for user, other in ((ANA, BEN), (BEN, ANA)):
+        job = await done(store, user, "a" * 64, place=HERE)
+        await served(store, user, times=1, cost=1.0)
+        await InputMemory(database).keep(user, InputPicture(sha256="c" * 64, width=8, height=8))
+        await members.prefer(user, {"model": "house"})
+        await members.favour(user, job.id, favourite=True)
+        await conduct.strike(user, "rule-1", {"prompt": f"words of {user}"})
+        await conduct.ban(user, by="discord:9", reason="a reason", seconds=None)
+        await conduct.note("discord:9", "ban", user)
+        hung = {"job_id": job.id, "index": 0, "user_id": user, "guild_id": "1", "channel_id": "2", "show_prompt": True, "allow_remix": True}
+        seq, _ = await gallery.begin(hung)
+        await gallery.vote(seq, other)
+    for user in (ANA, BEN):
+        await SqlSessionStore(database).put(user, "1", f"channel of {user}")
+        await do(database, f"INSERT INTO person (user_id, served) VALUES ('{user}', 1)")
+
+
+async def traces(database: Database, user: str) -> set[str]:
+    """The tables in which somebody's name or words stand."""
+    return {name for name in metadata.tables if user in str(await rows(database, name))}
+
+
+async def test_a_purge_leaves_no_trace_but_the_admins_own_log_and_takes_nobody_elses(store: SqlJobStore, database: Database):
+    await lived_in(store, database)
+    everywhere = await traces(database, ANA)
+    theirs = {table.name for table in metadata.sorted_tables if "user_id" in table.c}
+    assert everywhere >= theirs  # whoever adds a table about people adds a trace here
+    before = {name: [row for row in await rows(database, name) if row["user_id"] == BEN] for name in theirs - {"vote"}}
+
+    await Operating(database).purge(ANA)
+
+    assert await traces(database, ANA) == {"audit"}
+    assert {name: [row for row in await rows(database, name) if row["user_id"] == BEN] for name in theirs - {"vote"}} == before
+
+
+async def test_who_asks_to_be_forgotten_keeps_strikes_and_bans_without_the_words(store: SqlJobStore, database: Database):
+    await lived_in(store, database)
+
+    await SqlMemberStore(database).erase(ANA)
+
+    assert not {"preference", "favourite", "job", "result", "outbox", "input_picture", "publication", "vote"} & await traces(database, ANA)
+    (struck,) = [row for row in await rows(database, "strike") if row["user_id"] == ANA]
+    assert (struck["rule"], struck["wish"]) == ("rule-1", {})
+    assert (await SqlConductStore(database).ban_of(ANA))["reason"] == "a reason"
+    assert f"words of {ANA}" not in str([await rows(database, name) for name in metadata.tables])
 
 
 async def served(store: SqlJobStore, user, *, times: int, cost: float) -> list[str]:
