@@ -196,7 +196,6 @@ class DarkroomBot(commands.Bot):
             quotas=read_quotas(options.quotas, waiting=options.waiting_limit),
             adult_models=frozenset(options.adult_models),
             usual_model=lambda: parts.fleet.default_model,
-            waiting_of=parts.desk.waiting_of,
         )
         self.taker = Taker(
             desk=parts.desk,

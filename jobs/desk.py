@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal
 
 from jobs.errors import InvalidRequest, JobNotFound, StoreUnavailable, WaitingLimitReached
@@ -70,10 +69,6 @@ class QueueSnapshot:
         forecast = Forecast(line, self._workers, self._estimator)
         self._forecast = line, line.revision, forecast
         return forecast
-
-
-def _waiting_of(line: Line, *, user_id: UserId) -> int:
-    return sum(1 for _ in line.jobs_of(user_id))
 
 
 def _counts(line: Line) -> tuple[int, int]:
@@ -260,13 +255,6 @@ class Desk:
     async def recent(self, user_id: UserId, *, limit: int = 12) -> list[Job]:
         """This person's newest jobs first."""
         return await self._store.recent(user_id, limit=limit)
-
-    async def waiting_of(self, user_id: UserId) -> int:
-        """How many requests of theirs wait, as this host knows: no word of the ledger unless it was never read. Raises StoreUnavailable."""
-        try:
-            return self._store.peek(partial(_waiting_of, user_id=user_id))
-        except StoreUnavailable:
-            return await self._store.look(partial(_waiting_of, user_id=user_id))
 
     async def snapshot(self) -> QueueSnapshot:
         """The queue now, to judge several jobs with :meth:`outlook`. Raises StoreUnavailable."""

@@ -46,14 +46,10 @@ def ledger() -> Ledger:
     return Ledger()
 
 
-async def nobody_waits(user_id: UserId) -> int:
-    return 0
-
-
 @pytest.fixture
 def gates(ledger: Ledger) -> Gates:
     given: Any = {"conduct": ledger, "clock": Clock(), "rules": [], "quotas": None}
-    return Gates(**given, adult_models=frozenset(), usual_model=lambda: "house", waiting_of=nobody_waits)
+    return Gates(**given, adult_models=frozenset(), usual_model=lambda: "house")
 
 
 def user(number: int) -> UserId:

@@ -1,7 +1,7 @@
 """What a wish must pass before it is taken: bans, the rules about words, age, quotas."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
@@ -131,10 +131,8 @@ class Gates:
         quotas: Quotas,
         adult_models: frozenset[str],
         usual_model: Callable[[], str],
-        waiting_of: Callable[[UserId], Awaitable[int]],
     ) -> None:
         """``usual_model``: asked each time, for it changes with the workers that are there and with reloaded flows."""
-        self._waiting_of = waiting_of
         self._conduct = conduct
         self._clock = clock
         self._rules = tuple(rules)
@@ -228,7 +226,7 @@ class Gates:
         Raises WaitingLimitReached.
         """
         limit = self.allowance(wish.person).waiting
-        waiting = await self._waiting_of(user_of_person(wish.person))
+        waiting = (await self._conduct.load(user_of_person(wish.person))).waiting
         if waiting >= limit:
             raise WaitingLimitReached("waiting_limit", waiting=waiting, limit=limit)
 
