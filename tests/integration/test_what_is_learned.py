@@ -69,7 +69,9 @@ async def test_a_job_set_aside_is_said_to_the_operator_and_counted(database, tmp
         worker.gate.set()
 
         ended = await lab.ended(poison.id)
+        async with asyncio.timeout(10):  # the ledger has it a moment before the log
+            while f"job {poison.id} is set aside" not in caplog.text:
+                await asyncio.sleep(0.01)
 
     assert ended.state is JobState.QUARANTINED
-    assert f"job {poison.id} is set aside" in caplog.text
     assert (await read_figures(database)).set_aside == 1
