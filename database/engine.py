@@ -1,9 +1,9 @@
 """The open database: engines, transactions, the file lock.
 
 SQLite has one writing connection (every SQLite up to 3.51.2 may corrupt its WAL when two connections write and
-checkpoint at once) and a few reading ones, in one process, held by a lock file; concurrent writers share a commit, each in
-a savepoint. PostgreSQL works behind PgBouncer's transaction mode: no setting is made for a session, no lock is held outside
-a transaction, and statements are kept prepared only where the connection is seen to lead to one server process.
+checkpoint at once) and a few reading ones, in one process, held by a lock file; concurrent writers share a commit.
+PostgreSQL works behind PgBouncer's transaction mode: no setting is made for a session, no lock is held outside a
+transaction, and statements are kept prepared only where the connection is seen to lead to one server process.
 """
 
 import asyncio
@@ -12,6 +12,7 @@ import random
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Any, Literal, TypeVar
 from uuid import uuid4
 
@@ -130,11 +131,15 @@ class Database:
     async def _in_one_commit(self, works: Sequence[Work[Any]]) -> Sequence[Any]:
         if len(works) == 1:
             return [await self._patiently(self._writer, works[0])]
-        try:
-            return await self._once(self._writer, lambda tx: _each_in_a_savepoint(tx, works))
-        except Exception as error:  # noqa: BLE001  the whole commit failed, by whose fault ever: each again, alone
-            if outage_of(error) is None:
-                _log.warning("a shared commit failed: %r", error)
+        # Savepoints are two statements more for each work: only where somebody's work fails, all are done anew in them.
+        for way in (_one_after_another, _each_in_a_savepoint):
+            try:
+                return await self._once(self._writer, partial(way, works=works))
+            except Exception as error:  # noqa: BLE001  by whose fault ever, nothing of it took effect, or it does so once
+                if outage_of(error) is not None:
+                    break
+                if way is _each_in_a_savepoint:
+                    _log.warning("a shared commit failed: %r", error)
         return [await self._outcome(work) for work in works]
 
     async def _outcome(self, work: Work[Any]) -> Any:
@@ -165,7 +170,11 @@ class Database:
             return await greenlet_spawn(in_one_go, engine.sync_engine, work)
 
 
-async def _each_in_a_savepoint(tx: AsyncConnection, works: Sequence[Work[Any]]) -> list[Any]:
+async def _one_after_another(tx: AsyncConnection, *, works: Sequence[Work[Any]]) -> list[Any]:
+    return [await work(tx) for work in works]
+
+
+async def _each_in_a_savepoint(tx: AsyncConnection, *, works: Sequence[Work[Any]]) -> list[Any]:
     """What each returned or raised; an error that leaves no transaction to go on with is everybody's."""
     results: list[Any] = []
     for work in works:
