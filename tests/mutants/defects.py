@@ -23,6 +23,7 @@ from jobs.errors import LeaseLost, StoreUnavailable
 from jobs.job import Job, JobState
 from jobs.ports import DeliveryKind
 from workers import inspection
+from workers.pool import Pool
 
 
 def replace(owner: Any, name: str, make: Callable[[Any], Any]) -> None:
@@ -324,3 +325,8 @@ def somebody_elses_picture() -> None:
 def cancelled_pictures_are_posted() -> None:
     """A cancelled job still owes its picture."""
     replace(history, "_DELIVERIES", lambda original: {**original, "cancelled": (DeliveryKind.PICTURE, DeliveryKind.CLOSE)})
+
+
+def places_taken_are_not_counted() -> None:
+    """The pool believes that what it leased since the last report took no place."""
+    replace(Pool, "_rows", lambda _: lambda self, member: 0)

@@ -93,5 +93,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(defect=defects.long_http_timeout, found_by=I3[:1], troubles=("discord_hangs_for_long",), step=0.3),
     Mutant(defect=defects.sent_before_the_post, found_by=I3, troubles=("discord_errs", "discord_is_down", "host_is_killed"), step=0.3),
     Mutant(defect=defects.somebody_elses_picture, found_by=("i3_pictures_go_to_their_owners",), step=0.3),
+    Mutant(
+        defect=defects.places_taken_are_not_counted, found_by=("i14_a_worker_is_leased_what_it_has_places_for",), step=2.0, seats=1,
+    ),
     Mutant(defect=defects.cancelled_pictures_are_posted, found_by=("i15_cancelled_jobs_post_no_picture",), cancels=True),
 )  # fmt: skip

@@ -272,6 +272,23 @@ def i13_a_worker_runs_what_fits(world: World, _: Records) -> Iterator[str]:
                 yield f"{worker.name} was given {told.order.model}"
 
 
+def i14_a_worker_is_leased_what_it_has_places_for(world: World, records: Records) -> Iterator[str]:
+    """By the log, of one host: two may choose for the last place at the same moment, and the worker refuses the second."""
+    if world.plan.seats > 1:
+        return
+    places = {worker.name: worker.max_batch for worker in world.workers}
+    held: dict[str, set[str]] = defaultdict(set)
+    for event in records.events:
+        for jobs in held.values():
+            jobs.discard(event["job_id"])
+        if event["to_state"] in ACTIVE:
+            worker = event["actor"] if event["actor"] in places else None
+            if worker is not None:
+                held[worker].add(event["job_id"])
+                if len(held[worker]) > places[worker]:
+                    yield f"{worker} has {len(held[worker])} leases in {places[worker]} places at event {event['seq']}"
+
+
 def i15_cancelled_jobs_post_no_picture(world: World, records: Records) -> Iterator[str]:
     posted = {(message.channel, marker) for message in world.chat.messages for marker in message.markers}
     for job in records.jobs:
@@ -331,6 +348,7 @@ CHECKS: Iterable[Check] = (
     i3_one_message_for_each_delivery, i3_whatever_ended_was_told, i3_pictures_go_to_their_owners, i4_no_write_under_an_old_epoch,
     i5_one_job_for_each_key, i6_history_is_legal, i7_done_means_results_and_bytes, i8_slots_and_leases_are_given_back,
     i9_tries_have_an_end, i9_runs_have_an_end, i10_epochs_only_grow, i13_a_worker_runs_what_fits,
-    i13_a_slot_is_freed_when_the_worker_stopped, i15_cancelled_jobs_post_no_picture, i18_few_requests_are_invalid,
+    i13_a_slot_is_freed_when_the_worker_stopped, i14_a_worker_is_leased_what_it_has_places_for,
+    i15_cancelled_jobs_post_no_picture, i18_few_requests_are_invalid,
     i19_nothing_is_left_behind, no_picture_before_its_result,
 )  # fmt: skip
