@@ -38,7 +38,16 @@ async def _hanging(lab: Lab, wish: str) -> list[dict]:
     walls = [c["id"] for c in channels if c["name"] == "gallery"]
     places = [*walls, *(c["id"] for c in channels if c["parent_id"] in walls)]
     texts_only = [place for place in places if not any(c["id"] == place and c["type"] == FORUM for c in channels)]
-    return [m for place in texts_only for m in await lab.messages(place) if picture_url(m) and wish in texts(m)]
+    return [m for place in texts_only for m in await _messages(lab, place) if picture_url(m) and wish in texts(m)]
+
+
+async def _messages(lab: Lab, place: str) -> list[dict]:
+    try:
+        return await lab.messages(place)
+    except Refused as refused:
+        if refused.status != 404:
+            raise
+        return []  # a forum's post that was taken down since its channel was listed
 
 
 async def _die(lab: Lab, point: str, doing) -> None:

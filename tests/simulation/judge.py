@@ -273,20 +273,24 @@ def i13_a_worker_runs_what_fits(world: World, _: Records) -> Iterator[str]:
 
 
 def i14_a_worker_is_leased_what_it_has_places_for(world: World, records: Records) -> Iterator[str]:
-    """By the log, of one host: two may choose for the last place at the same moment, and the worker refuses the second."""
+    """By the log, of one host since its start: two may choose for the last place at the same moment, and the worker refuses the second.
+
+    What an earlier host leased without telling the worker fills no place; it counts once it is taken up again.
+    """
     if world.plan.seats > 1:
         return
     places = {worker.name: worker.max_batch for worker in world.workers}
-    held: dict[str, set[str]] = defaultdict(set)
+    held: dict[str, dict[str, float]] = defaultdict(dict)
     for event in records.events:
+        at, worker = world.seconds(event["at"]), event["actor"]
         for jobs in held.values():
-            jobs.discard(event["job_id"])
-        if event["to_state"] in ACTIVE:
-            worker = event["actor"] if event["actor"] in places else None
-            if worker is not None:
-                held[worker].add(event["job_id"])
-                if len(held[worker]) > places[worker]:
-                    yield f"{worker} has {len(held[worker])} leases in {places[worker]} places at event {event['seq']}"
+            jobs.pop(event["job_id"], None)
+        if event["to_state"] in ACTIVE and worker in places:
+            held[worker][event["job_id"]] = at
+            since = max((start for start in world.starts if start <= at), default=0.0)
+            count = sum(leased >= since for leased in held[worker].values())
+            if count > places[worker]:
+                yield f"{worker} has {count} leases in {places[worker]} places at event {event['seq']}"
 
 
 def i15_cancelled_jobs_post_no_picture(world: World, records: Records) -> Iterator[str]:

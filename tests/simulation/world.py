@@ -128,6 +128,7 @@ class World:
         )  # fmt: skip
         self.hosts: dict[int, SimHost] = {}
         self.all_hosts: list[SimHost] = []
+        self.starts: list[float] = []
         self._numbers = 0
         self._kill_at: dict[int, int] = {}
         self.complaints: list[str] = []
@@ -145,6 +146,7 @@ class World:
         host = SimHost(number=self._numbers, seat=seat, world=self.around, skew=self.rng.choice((0.0, 0.0, 3600.0, -3600.0)))
         self.hosts[seat] = host
         self.all_hosts.append(host)
+        self.starts.append(self.loop.time())
         due = next((steps for at, steps in self.plan.kills if at == seat), None)
         if due is not None and not self.faults_over:
             self.plan.kills.remove((seat, due))
