@@ -177,6 +177,7 @@ class DarkroomBot(commands.Bot):
             store=parts.sessions,
             staff_role_ids=options.staff_role_ids,
             channel_share=options.channel_share,
+            spend=budget.spend_slowly,
         )
         self.scopes = CommandSync(tree=self.tree, guild_id=options.guild_id, memory=options.commands_file)
         self.switchboard = Switchboard()

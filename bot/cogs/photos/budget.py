@@ -1,5 +1,6 @@
 """A share of Discord's 50 requests a second: discord.py has no limiter of its own (it only obeys what 429s tell it)."""
 
+import asyncio
 import logging
 
 import aiohttp
@@ -12,6 +13,10 @@ BAR_LEAST, BAR_MOST, BAR_USUAL = 1.0, 3600.0, 600.0
 """Seconds that nothing is sent after the edge's refusal: at least, at most, and where it tells of none."""
 
 
+SLOW = 15.0
+"""Requests a second for what may wait."""
+
+
 class Barred(ConnectionError):
     """Nothing is sent for now: Discord's edge refuses this address, and each further request would prolong that."""
 
@@ -21,12 +26,17 @@ class Barred(ConnectionError):
 
 
 class Budget:
-    """A token bucket. Posts wait for a token; progress edits take one only while plenty are left."""
+    """A token bucket. Posts wait for a token; progress edits take one only while plenty are left.
 
-    def __init__(self, clock: Clock, *, per_second: float = 40.0) -> None:
+    A full bucket and a second's tokens together stay under Discord's 50 a second, whatever second one looks at.
+    """
+
+    def __init__(self, clock: Clock, *, per_second: float = 36.0, burst: float = 12.0) -> None:
         self._clock = clock
         self._rate = per_second
-        self._tokens = per_second
+        self._burst = burst
+        self._tokens = burst
+        self._slow = asyncio.Lock()
         self._at = clock.monotonic()
         self._barred_until = float("-inf")
 
@@ -60,17 +70,23 @@ class Budget:
         if self._tokens < 0:
             await self._clock.sleep(-self._tokens / self._rate)
 
+    async def spend_slowly(self) -> None:
+        """As :meth:`spend`, for what comes in crowds and may wait (studios of newcomers): posts come through between them."""
+        async with self._slow:
+            await self.spend()
+            await self._clock.sleep(1 / SLOW)
+
     def spare(self) -> bool:
-        """Take one request if more than half of the second's are left; progress is the first to be dropped."""
+        """Take one request if more than half of the bucket is left; progress is the first to be dropped."""
         self._refill()
-        if self.barred_for() or self._tokens < self._rate / 2:
+        if self.barred_for() or self._tokens < self._burst / 2:
             return False
         self._tokens -= 1
         return True
 
     def _refill(self) -> None:
         now = self._clock.monotonic()
-        self._tokens = min(self._rate, self._tokens + (now - self._at) * self._rate)
+        self._tokens = min(self._burst, self._tokens + (now - self._at) * self._rate)
         self._at = now
 
 

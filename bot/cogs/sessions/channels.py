@@ -101,7 +101,10 @@ class Studios:
         store: SessionStore,
         staff_role_ids: Collection[int] = (),
         channel_share: int = CHANNEL_SHARE,
+        spend: Callable[[], Awaitable[None]],
     ) -> None:
+        """``spend``: waits until one more request to Discord may be made."""
+        self._spend = spend
         self._client = client
         self._guild_id = guild_id
         self._store = store
@@ -109,7 +112,7 @@ class Studios:
         self._known: dict[int, int] = {}
         self._locks: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
         self._category_lock = asyncio.Lock()
-        self._threads = ThreadStudios()
+        self._threads = ThreadStudios(spend=spend)
         self._share = channel_share
         self._used: dict[int, float] = {}
         self._renamed: dict[int, list[float]] = {}
@@ -357,6 +360,7 @@ class Studios:
 
     async def _make(self, person: discord.abc.User, locale: str | None) -> int:
         guild = self._guild()
+        await self._spend()  # before the look at how full the guild is: in a crowd others make theirs meanwhile
         if len(guild.channels) >= self._share:
             return await self._make_thread(guild, person)
         self._check_permissions(guild)
@@ -381,11 +385,13 @@ class Studios:
     async def _after_doubt(self, guild: discord.Guild, person: discord.abc.User, locale: str | None, error: Exception) -> int:
         """The create may have happened: look before creating again, and create again once."""
         _log.warning("the answer to making a studio was lost (%s); looking for it", type(error).__name__)
+        await self._spend()
         async with asyncio.timeout(MAKE_TIMEOUT):
             channels = await guild.fetch_channels()
         found = await self._adopt_from(channels, person.id)
         if found is not None:
             return found
+        await self._spend()
         return await self._accept(guild, await self._create(guild, person, locale), person.id)
 
     async def _accept(self, guild: discord.Guild, channel: discord.TextChannel, person_id: int) -> int:

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection
 
 import discord
 
@@ -21,8 +21,10 @@ WEEK = 10_080
 class ThreadStudios:
     """Private threads of one guild. Nobody but its members, and who may manage threads, sees one."""
 
-    def __init__(self, *, staff: Collection[int] = ()) -> None:
+    def __init__(self, *, staff: Collection[int] = (), spend: Callable[[], Awaitable[None]]) -> None:
+        """``spend``: waits until one more request to Discord may be made."""
         self._staff = staff
+        self._spend = spend
         self._lock = asyncio.Lock()
 
     def find(self, guild: discord.Guild, person_id: int) -> int | None:
@@ -32,7 +34,7 @@ class ThreadStudios:
         return min(found, default=None)
 
     async def make(self, guild: discord.Guild, person: discord.abc.User) -> int:
-        """A new thread with the person in it. Raises StudioImpossible, and what discord.py raises."""
+        """A new thread with the person in it; its first request is paid for. Raises StudioImpossible, and what discord.py raises."""
         mine = guild.me.guild_permissions
         wanted = {"create_private_threads": "Create Private Threads", "send_messages_in_threads": "Send Messages in Threads"}
         missing = [title for name, title in wanted.items() if not getattr(mine, name)]
@@ -47,6 +49,7 @@ class ThreadStudios:
         if thread.type is not discord.ChannelType.private_thread:
             await thread.delete()
             raise StudioImpossible("studio_not_private")
+        await self._spend()
         await self.add(thread, person.id)
         return thread.id
 
