@@ -22,7 +22,7 @@ from jobs.words import explain, say
 
 _log = logging.getLogger(__name__)
 
-ANSWER_BUDGET = 0.25
+ANSWER_BUDGET = 0.1
 """Seconds a handler may take before the answer is deferred: people see at once that they were heard, well within Discord's 3 s."""
 
 CALL_TIMEOUT = 15.0

@@ -37,6 +37,7 @@ class Budget:
         self._burst = burst
         self._tokens = burst
         self._slow = asyncio.Lock()
+        self._slow_from = float("-inf")
         self._at = clock.monotonic()
         self._barred_until = float("-inf")
 
@@ -73,8 +74,11 @@ class Budget:
     async def spend_slowly(self) -> None:
         """As :meth:`spend`, for what comes in crowds and may wait (studios of newcomers): posts come through between them."""
         async with self._slow:
+            early = self._slow_from - self._clock.monotonic()
+            if early > 0:
+                await self._clock.sleep(early)
+            self._slow_from = self._clock.monotonic() + 1 / SLOW
             await self.spend()
-            await self._clock.sleep(1 / SLOW)
 
     def spare(self) -> bool:
         """Take one request if more than half of the bucket is left; progress is the first to be dropped."""
