@@ -13,7 +13,7 @@ import torch
 
 from housemodel import weights_folder
 from housemodel.dataset import held_out
-from housemodel.evaluate import QUICKER, STEPS, Setting, paint
+from housemodel.evaluate import DEFAULT_STEPS, STEPS, Setting, paint
 from housemodel.parts import load_pipeline
 
 
@@ -35,14 +35,15 @@ def main() -> None:
     torch.set_num_threads(1)
     pipe, said = load_pipeline(weights_folder()), [text for _, text in held_out(16)]
     figures: dict[str, float] = {}
-    for name, steps, batch in (("alone", QUICKER, 1), ("alone_20_steps", STEPS, 1), ("of_4", QUICKER, 4), ("of_16", QUICKER, 16)):
+    usual = DEFAULT_STEPS
+    for name, steps, batch in (("alone", usual, 1), ("alone_20_steps", STEPS, 1), ("of_4", usual, 4), ("of_16", usual, 16)):
         setting, captions = Setting(steps=steps, batch=batch), said[:batch]
         figures[f"{name}_ms"] = fastest_ms(lambda s=setting, c=captions: list(paint(pipe, c, s)), times) / batch
     latents = torch.randn(1, 12, 8, 8)
     with torch.no_grad():
         figures["decode_ms"] = fastest_ms(lambda: pipe.vae.decode(latents), times)
     for name, figure in figures.items():
-        print(f"{name:20} {figure:7.1f}   {figure / figures['alone_ms']:.2f} of one alone at {QUICKER} steps")
+        print(f"{name:20} {figure:7.1f}   {figure / figures['alone_ms']:.2f} of one alone at {DEFAULT_STEPS} steps")
     print(json.dumps({name: round(figure, 1) for name, figure in figures.items()}))
 
 

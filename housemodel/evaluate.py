@@ -35,8 +35,8 @@ from housemodel.styles import STYLES, compare_styled, read_styles
 
 ATTRIBUTES = ("background", "colour", "count", "position", "shape", "exact")
 STEPS, GUIDANCE, BATCH = 20, 3.0, 16
-QUICKER = 14
-"""Steps where nobody says how many: half a second a picture on one core, for half a hundredth of exactness."""
+DEFAULT_STEPS = 14
+"""In darkroom, where nobody says how many: half a second a picture on one core, for half a hundredth of exactness."""
 TABLES_FROM = 200
 """With fewer captions than this, an eighth of them would tell nothing about the other settings."""
 SCHEDULERS: dict[str, Any] = {

@@ -23,7 +23,7 @@ from diffusers import AutoencoderTiny, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from housemodel.dataset import make_scenes
-from housemodel.evaluate import GUIDANCE, OTHER_SETTINGS, QUICKER, evaluate
+from housemodel.evaluate import DEFAULT_STEPS, GUIDANCE, OTHER_SETTINGS, evaluate
 from housemodel.parts import assemble, build_autoencoder, build_denoiser, build_text_encoder, load_pipeline
 from housemodel.tokens import build_tokenizer
 from housemodel.train_decoder import DecoderCourse, DecoderPlan, train_decoder
@@ -174,7 +174,7 @@ def export(out: Path, tokenizer: CLIPTokenizer, text: CLIPTextModel, denoiser: U
     if (out / ABOUT).exists():
         shutil.copy(out / ABOUT, beside / ABOUT)
     else:
-        about = {"title": "House model", "default_steps": QUICKER, "default_guidance": GUIDANCE}
+        about = {"title": "House model", "default_steps": DEFAULT_STEPS, "default_guidance": GUIDANCE}
         (beside / ABOUT).write_text(json.dumps(about, indent=2) + "\n")
     shutil.rmtree(out, ignore_errors=True)
     beside.rename(out)

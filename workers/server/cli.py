@@ -16,15 +16,12 @@ from jobs.log_lines import log_to
 from workers.engine.catalog import Builtin
 from workers.engine.errors import EngineError
 from workers.engine.loras.library import LoraLibrary
-from workers.engine.model_card import ModelCard
 from workers.server.settings import SettingsRefused, WorkerSettings
 
 if TYPE_CHECKING:
     from workers.engine.backend import TorchBackend
 
 TOKEN_VARIABLE = "DARKROOM_WORKER_TOKEN"  # noqa: S105 - the name of the variable, not a token
-#: What docs/house-model.md measures.
-HOUSE_CARD = ModelCard(title="House model", default_steps=14, default_guidance=3.0)
 VARIABLES = (TOKEN_VARIABLE, "WORKER_HOST", "WORKER_PORT", "WORKER_NAME", "MODELS", "LOG_LEVEL")
 
 
@@ -102,7 +99,7 @@ def builtin_models() -> dict[str, Builtin]:
     # Drawn for 128 pixels, it fills a larger canvas with more shapes instead of refining those there.
     return {
         "house": Builtin(
-            path=folder, without=frozenset({"upscale"}), card=HOUSE_CARD, motion=motion if (motion / "config.json").is_file() else None
+            path=folder, without=frozenset({"upscale"}), motion=motion if (motion / "config.json").is_file() else None
         )
     }
 
