@@ -11,6 +11,7 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
+from bot.clock import until_set
 from bot.cogs.admin.audit import Audit
 from bot.cogs.admin.cog import AdminCog
 from bot.cogs.admin.part import AdminParts, Steering
@@ -246,8 +247,6 @@ class DarkroomBot(commands.Bot):
             raise self._refusal
 
     async def _run(self, stop: asyncio.Event) -> None:
-        gallery = self.get_cog("GalleryCog")
-        assert isinstance(gallery, GalleryCog)  # built with the login
         async with asyncio.TaskGroup() as group:
             gateway = [
                 group.create_task(self._close_at(stop), name="discord: stop"),
@@ -258,7 +257,7 @@ class DarkroomBot(commands.Bot):
                 poster,
                 group.create_task(self.keeper.run(), name="discord: cards"),
                 group.create_task(self._rest_idle_for_ever(), name="discord: idle studios"),
-                group.create_task(gallery.tend(self.erased), name="discord: gallery"),
+                group.create_task(self.gallery.tend(self.erased), name="discord: gallery"),
             }
             try:
                 await self._closing.wait()
@@ -310,7 +309,7 @@ class DarkroomBot(commands.Bot):
             except NETWORK_FAULTS as error:
                 _log.warning("Discord cannot be reached (%s); next try in %.0f s", error or type(error).__name__, delay)
                 await self._shut_connections()
-                await _pause(stop, delay)
+                await until_set(stop, delay)
                 delay = min(delay * 2, 60.0)
             else:
                 return True
@@ -406,7 +405,7 @@ class DarkroomBot(commands.Bot):
     async def _add_order(self, verbs: VerbsCog) -> None:
         """What others see, what may be asked for, and those who decide."""
         parts, options = self.parts, self.options
-        gallery = GalleryCog(
+        gallery = self.gallery = GalleryCog(
             client=self,
             gallery=parts.gallery,
             store=parts.store,
@@ -548,7 +547,7 @@ async def keep_serving(parts: DoorParts, options: DoorOptions, token: str, stop:
             _log.exception("the Discord client ended; a new one starts in %.0f s", delay)
         if parts.clock.monotonic() - started > 300:
             delay = 1.0
-        await _pause(stop, delay)
+        await until_set(stop, delay)
         delay = min(delay * 2, 60.0)  # 1,000 identifies a day, then Discord resets the token
 
 
@@ -566,11 +565,3 @@ def missing_permissions(guild: discord.Guild) -> list[str]:
     """Names of permissions that the bot needs in the guild and does not have."""
     mine = guild.me.guild_permissions
     return [name.replace("_", " ") for name, needed in PERMISSIONS if needed and not getattr(mine, name)]
-
-
-async def _pause(stop: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await stop.wait()
-    except TimeoutError:
-        return

@@ -3,6 +3,7 @@
 import asyncio
 import secrets
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from jobs.job import JobId
@@ -26,6 +27,13 @@ class SystemClock:
     async def sleep(self, seconds: float) -> None:
         """Wait."""
         await asyncio.sleep(seconds)
+
+
+async def until_set(event: asyncio.Event, seconds: float) -> None:
+    """Until the event is set, at most so long."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
 
 
 def new_job_id() -> JobId:

@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from bot.clock import until_set
 from database.host_leases import HostLeases
 from jobs.errors import StoreUnavailable
 from jobs.ports import Clock
@@ -75,7 +76,7 @@ async def hold_gateway(leases: HostLeases, clock: Clock, stop: asyncio.Event, se
             if not stood_by:
                 _log.info("another host holds the Discord gateway: standing by")
             stood_by = True
-            await _either(stop, clock, EVERY)
+            await until_set(stop, EVERY)
             continue
         _log.info("this host holds the Discord gateway (epoch %d)", epoch)
         stood_by = False
@@ -93,7 +94,7 @@ async def _serve_while_held(
     async def watch() -> None:
         held_at = clock.monotonic()
         while not stop.is_set():
-            await _either(stop, clock, EVERY)
+            await until_set(stop, EVERY)
             if stop.is_set():  # and not after asking a database that may be away
                 break
             now = await _take(leases)
@@ -119,10 +120,3 @@ async def _take(leases: HostLeases) -> int | None:
     except StoreUnavailable as error:
         _log.warning("the gateway's lease cannot be asked for: %s", error)
         return None
-
-
-async def _either(stop: asyncio.Event, clock: Clock, seconds: float) -> None:
-    """Until ``stop``, at most so long."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await stop.wait()

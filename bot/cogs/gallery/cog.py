@@ -9,6 +9,7 @@ from weakref import WeakValueDictionary
 import discord
 from discord.ext import commands
 
+from bot.clock import until_set
 from bot.cogs.gallery.cards import Consent, consent_card, hung
 from bot.cogs.gallery.store import Gallery
 from bot.cogs.gallery.wall import TITLE_MAX, Channel, Hanging, Wall, marker_of, may_hang
@@ -208,7 +209,7 @@ class GalleryCog(commands.Cog):
         """Take down what is to go, again until it is: at once after ``erased``, else every minute; ever less often what cannot be."""
         pause = TEND_EVERY
         while True:
-            await _either(erased, pause)
+            await until_set(erased, pause)
             erased.clear()
             await self._client.wait_until_ready()
             try:
@@ -307,14 +308,6 @@ class GalleryCog(commands.Cog):
             except NETWORK_FAULTS as error:
                 _log.warning("publication %s was not taken down: %s", found["seq"], error)
                 raise
-
-
-async def _either(event: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await event.wait()
-    except TimeoutError:
-        return
 
 
 def hanging_of(job: Job, picture: Picture, copy: Copy, found: Mapping[str, Any], *, locale: str) -> Hanging:
