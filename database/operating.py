@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from database.corrections import Refund, move, refund
 from database.engine import Database
-from database.gallery_store import withdraw
+from database.gallery_store import ERASED, withdraw
 from database.history import Move, record
 from database.moments import moment_from_now, now
 from database.queue import ALL_ACTIVE, QUEUED
@@ -85,7 +85,7 @@ class Operating:
         What hangs in the gallery is taken down by the host that holds the gateway. The files are the caller's to remove: ``digests``.
         On SQLite the WAL is emptied too: it holds the words as well.
         """
-        if not storable(user_id):
+        if not storable(user_id) or user_id == ERASED:  # the latter's rows are what still hangs of people already gone
             return Purged(jobs=0, digests=())
         purged = await self._database.write(partial(_purge, user_id=user_id))
         await self._database.flush_words()

@@ -6,10 +6,15 @@ from functools import partial
 import pytest
 from sqlalchemy import text
 
+from database import engine
 from database.engine import open_database
 from tests.databases import sqlite_url
 
-COUNT = text("SELECT number FROM kept ORDER BY number")
+NUMBERS = text("SELECT number FROM kept ORDER BY number")
+
+
+async def make_table(tx) -> None:
+    await tx.execute(text("CREATE TABLE kept (number INTEGER PRIMARY KEY)"))
 
 
 async def keep(tx, *, number: int) -> int:
@@ -20,24 +25,30 @@ async def keep(tx, *, number: int) -> int:
 
 
 async def numbers(tx) -> list[int]:
-    return list((await tx.execute(COUNT)).scalars())
+    return list((await tx.execute(NUMBERS)).scalars())
 
 
-@pytest.mark.parametrize("last", [7, 12])
-async def test_whoever_fails_in_a_shared_commit_is_undone_alone(tmp_path, last):
+@pytest.fixture
+def apart(monkeypatch) -> list[int]:
+    """How many works were done in savepoints of one commit, each time."""
+    seen: list[int] = []
+    real = engine._each_in_a_savepoint
+
+    async def counted(tx, *, works):
+        seen.append(len(works))
+        return await real(tx, works=works)
+
+    monkeypatch.setattr(engine, "_each_in_a_savepoint", counted)
+    return seen
+
+
+@pytest.mark.parametrize("count", [7, 12], ids=["nobody fails", "the eighth fails"])
+async def test_whoever_fails_in_a_shared_commit_is_undone_alone(tmp_path, apart, count):
     async with open_database(sqlite_url(tmp_path / "shared.sqlite3")) as database:
-        await database.write(lambda tx: tx.execute(text("CREATE TABLE kept (number INTEGER PRIMARY KEY)")))
-        first = asyncio.create_task(database.write(partial(keep, number=100)))  # while it commits, the others gather
-        await asyncio.sleep(0)
-        outcomes = await asyncio.gather(*(database.write(partial(keep, number=n)) for n in range(last + 1)), return_exceptions=True)
-        await first
-        assert [n for n, outcome in enumerate(outcomes) if isinstance(outcome, ValueError)] == [7]
-        assert [outcome for outcome in outcomes if outcome != 7 and not isinstance(outcome, Exception)] == [n for n in range(last + 1) if n != 7]
-        assert await database.read(numbers) == [*(n for n in range(last + 1) if n != 7), 100]
-
-
-async def test_a_shared_commit_in_which_nobody_fails_needs_no_savepoint(tmp_path, monkeypatch):
-    monkeypatch.setattr("database.engine._each_in_a_savepoint", None)
-    async with open_database(sqlite_url(tmp_path / "shared.sqlite3")) as database:
-        await database.write(lambda tx: tx.execute(text("CREATE TABLE kept (number INTEGER PRIMARY KEY)")))
-        assert await asyncio.gather(*(database.write(partial(keep, number=n)) for n in range(5))) == list(range(5))
+        await database.write(make_table)
+        outcomes = await asyncio.gather(*(database.write(partial(keep, number=n)) for n in range(count)), return_exceptions=True)
+        sound = [n for n in range(count) if n != 7]
+        assert [n for n, outcome in enumerate(outcomes) if isinstance(outcome, ValueError)] == [7] * (count > 7)
+        assert [outcome for outcome in outcomes if not isinstance(outcome, Exception)] == sound
+        assert await database.read(numbers) == sound
+    assert len(apart) == (count > 7)  # savepoints are paid for where somebody failed only
