@@ -163,6 +163,18 @@ async def test_who_has_everything_deleted_gets_nothing_made_any_more(store: SqlJ
     assert [job.user_id for job in await claim(another)] == [BEN]
 
 
+@pytest.mark.parametrize("remove", [BY_PURGE, BY_ERASURE])
+async def test_removing_somebody_whose_job_wrote_the_newest_lines_hides_nothing_from_who_read_them(store: SqlJobStore, database: Database, remove):
+    await leased(store, ANA)
+    assert await store.look(lambda line: line.person(ANA).active, fresh=0) == 1  # the line knows the log to its end
+
+    await remove(database)
+    await ask(store, BEN)
+
+    assert [job.user_id for job in await waits(store)] == [BEN]
+    assert await store.look(lambda line: line.person(ANA).active, fresh=0) == 0
+
+
 async def test_old_pictures_go_and_later_their_jobs(store: SqlJobStore, database: Database):
     old, young = await done(store, ANA, "a" * 64), await done(store, BEN, "b" * 64)
     await age(database, old.id, 8)
