@@ -104,8 +104,11 @@ def _until_stopped(serve: Callable[[asyncio.Event], Coroutine[Any, Any, int]]) -
 
 def _host(_: argparse.Namespace) -> int:
     from bot.host import HostError, serve
+    from bot.pauses import set_aside, shorten_turns
 
     settings = _settings()
+    shorten_turns()
+    set_aside()
     try:
         return _until_stopped(lambda stop: serve(settings, stop))
     except HostError as error:

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,6 +92,8 @@ class DoorParts:
     """Reads the flows again; None where this host has none of its own."""
     link_of: LinkOf | None = None
     """Addresses of originals; None where the host is not reached from outside."""
+    guild_known: Callable[[], None] = lambda: None
+    """Called whenever all that Discord tells of the guild at the beginning is there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -501,6 +503,7 @@ class DarkroomBot(commands.Bot):
         if missing:
             _log.error("In %r the bot lacks: %s. Give its role these permissions.", guild.name, ", ".join(missing))
         _log.info("Discord door open in %r as %s", guild.name, self.user)
+        self.parts.guild_known()
 
     async def on_guild_join(self, guild: discord.Guild) -> None:
         """Invited at last: now its commands can be put there."""

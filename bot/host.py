@@ -26,6 +26,7 @@ from bot.janitor import Janitor
 from bot.learning import remember_for_ever
 from bot.operate import Operator, commands
 from bot.operator_door import Command, listen
+from bot.pauses import set_aside
 from bot.poster import SEND_TIMEOUT
 from bot.presence import StorageInUse, hold_gateway, host_identity, keep_alive
 from bot.readings import MetricsReader
@@ -315,6 +316,7 @@ async def _serve_discord(lab: Lab, settings: Settings, token: str, stop: asyncio
             operator=lab.operator,
             reload_flows=lab.reload_flows,
             link_of=await asyncio.to_thread(_link_of, settings),
+            guild_known=set_aside,
         ),
         DoorOptions(
             guild_id=settings.allowed_guild_id,
