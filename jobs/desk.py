@@ -35,20 +35,40 @@ _PLACELESS = ("backoff", "offline", "resting", "no_worker", "no_lora")
 """Causes under which nobody can say who is before whom: there is no worker whose line it would be."""
 
 
-_MANY_PEOPLE = 500
+_MANY_PEOPLE = 100
 """With so many waiting, one turn more or less is no news, and reading them all anew for each question would be dear."""
+
+_FORECAST_SERVES = 1.0
+"""Seconds for which one reading of so long a line serves whoever asks."""
+
+
+class SharedForecast:
+    """The newest forecast that was made of a long line, shared by all snapshots."""
+
+    def __init__(self, estimator: Estimator) -> None:
+        self._estimator = estimator
+        self._kept: tuple[Line, float, Forecast] | None = None
+
+    def of(self, line: Line, workers: Sequence[WorkerView]) -> Forecast:
+        """At most a second old, by the line's own time."""
+        if self._kept is not None and self._kept[0] is line and line.now - self._kept[1] < _FORECAST_SERVES:
+            return self._kept[2]
+        forecast = Forecast(line, workers, self._estimator)
+        self._kept = line, line.now, forecast
+        return forecast
 
 
 class QueueSnapshot:
     """The queue as it stands, ready to be asked about any number of jobs.
 
-    A line of few people is judged as it is at each question; of a long one the snapshot's first reading serves to the end.
+    A line of few people is judged as it is at each question; of a long one a reading serves everybody for a second.
     """
 
-    def __init__(self, store: JobStore, workers: Sequence[WorkerView], estimator: Estimator) -> None:
+    def __init__(self, store: JobStore, workers: Sequence[WorkerView], estimator: Estimator, shared: SharedForecast) -> None:
         self._store = store
         self._workers = workers
         self._estimator = estimator
+        self._shared = shared
         self._forecast: tuple[Line, int, Forecast] | None = None
         self.waiting, self.people = store.peek(_counts)
 
@@ -62,10 +82,10 @@ class QueueSnapshot:
         return self._store.peek(lambda line: self._of(line).of(job_id))
 
     def _of(self, line: Line) -> Forecast:
-        if self._forecast is not None and self._forecast[0] is line:
-            _, revision, forecast = self._forecast
-            if revision == line.revision or len(line.people) >= _MANY_PEOPLE:
-                return forecast
+        if len(line.people) >= _MANY_PEOPLE:
+            return self._shared.of(line, self._workers)
+        if self._forecast is not None and self._forecast[0] is line and self._forecast[1] == line.revision:
+            return self._forecast[2]
         forecast = Forecast(line, self._workers, self._estimator)
         self._forecast = line, line.revision, forecast
         return forecast
@@ -109,6 +129,7 @@ class Desk:
         self._fleet = fleet
         self._feed = feed
         self._estimator = estimator
+        self._shared = SharedForecast(estimator)
         self._new_id = new_id
         self._draw_seed = draw_seed
         self._waiting_limit = waiting_limit
@@ -259,7 +280,7 @@ class Desk:
     async def snapshot(self) -> QueueSnapshot:
         """The queue now, to judge several jobs with :meth:`outlook`. Raises StoreUnavailable."""
         await self._store.look(_counts)
-        return QueueSnapshot(self._store, self._fleet.views(), self._estimator)
+        return QueueSnapshot(self._store, self._fleet.views(), self._estimator, self._shared)
 
     def outlook(self, job: Job, snapshot: QueueSnapshot) -> JobStatus:
         """Place, time and cause of a waiting job, from a snapshot already taken."""

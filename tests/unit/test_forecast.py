@@ -7,7 +7,7 @@ from typing import get_args
 import pytest
 
 from jobs.abilities import Abilities
-from jobs.desk import QueueSnapshot
+from jobs.desk import QueueSnapshot, SharedForecast
 from jobs.estimate import Calibration, Estimator
 from jobs.fairness import Account, Pool, Rules
 from jobs.forecast import Cause, Forecast
@@ -108,9 +108,32 @@ class Store:
         return question(self.queue)
 
 
+def look(queue, shared: SharedForecast) -> QueueSnapshot:
+    return QueueSnapshot(Store(queue), [view(loaded=frozenset("ab"))], estimator(), shared)  # type: ignore[arg-type]
+
+
+def test_a_long_line_is_read_once_a_second_for_whoever_asks():
+    queue, shared = line(*(job(f"person{n:03d}", n, "a") for n in range(150))), SharedForecast(estimator())
+    queue.wake(100.0)
+    assert look(queue, shared).place(JobId("person149149")) == 150
+    for n in range(100):
+        queue.leaves(JobId(f"person{n:03d}{n}"))
+    queue.waits(job("late", 200, "a"))
+    queue.waits(job("later", 201, "a"))
+    more = [job(f"more{n:03d}", 300 + n, "a") for n in range(60)]
+    for one in more:
+        queue.waits(one)
+
+    queue.wake(100.9)
+    assert look(queue, shared).place(JobId("person149149")) == 150
+    assert look(queue, shared).place(JobId("late200")) == 151  # whoever came meanwhile is placed too
+    queue.wake(101.0)
+    assert look(queue, shared).place(JobId("person149149")) == 50
+
+
 def test_a_snapshot_says_of_the_line_what_it_is_at_the_question():
     queue = line(job("a", 0, "a"))
-    snapshot = QueueSnapshot(Store(queue), [view(loaded=frozenset("ab"))], estimator())  # type: ignore[arg-type]
+    snapshot = look(queue, SharedForecast(estimator()))
     assert snapshot.place(JobId("a0")) == 1
     take(queue, view(loaded=frozenset("ab")))
     queue.ends(JobId("a0"), 1.0)

@@ -44,7 +44,7 @@ class HouseCog(commands.Cog):
         async def work() -> Reply:
             waiting = (await self._desk.snapshot()).waiting
             speed = Speed(model=self._fleet.default_model, eta=self._expected())
-            resting = await self._store.look(lambda line: line.resting, fresh=0)
+            resting = await self._store.look(lambda line: line.resting)
             return Reply(card=status_card(self._fleet.online(), waiting, speed, locale_of(interaction), resting=resting))
 
         await answer_in_time(interaction, work())
