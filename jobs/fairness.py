@@ -197,16 +197,17 @@ class Books:
             self._add(user, name, seconds)
         return charged
 
-    def settle(self, user: UserId, charged: Mapping[PoolId, float], kept: float, *, own: PoolId | None) -> None:
+    def settle(self, user: UserId, weight: float, charged: Mapping[PoolId, float], kept: float, *, own: PoolId | None) -> None:
         """A lease has ended: ``kept`` of its charge stays (1 all, 0 a refund, more than 1 it took longer than predicted).
 
         In virtual seconds, so that a weight changed meanwhile changes nothing. A charge on a pool that is no more is corrected in
-        ``own``, the pool that serves such jobs now.
+        ``own``, the pool that serves such jobs now. No refund takes an account further below the clock than the sag. It could not
+        but for a new weight: at a lower ceiling somebody entered, and what was charged before is more than they owe since.
         """
         for pool, seconds in charged.items():
             where = pool if pool in self._pools else own
             if where is not None and (where == pool or where not in charged):
-                self._add(user, where, seconds * (kept - 1))
+                self._correct(user, where, seconds * (kept - 1), floor=self._pools[where].clock - self.rules.sag / weight)
 
     def follow(self, pool: PoolId, least: float) -> None:
         """Move the pool's clock up to the least waiting account."""
@@ -272,6 +273,10 @@ class Books:
     def _add(self, user: UserId, pool: PoolId, seconds: float) -> None:
         if seconds:
             self._set(user, pool, self.v(user, pool) + seconds)
+
+    def _correct(self, user: UserId, pool: PoolId, seconds: float, *, floor: float) -> None:
+        v = self.v(user, pool)
+        self._set(user, pool, max(v + seconds, min(v, floor)))
 
     def _put(self, pool: Pool) -> None:
         self._pools[pool.id] = pool

@@ -257,7 +257,7 @@ class Line:
         person.active -= 1
         if not settled:
             own = self._pool_of.get(self.need(job.key, job.exclude))
-            self.books.settle(job.user_id, job.charged, kept, own=own)
+            self.books.settle(job.user_id, person.weight, job.charged, kept, own=own)
             self._enter(job.user_id, before)
         self._offer(job.user_id)
         self._forget_if_gone(job.user_id)

@@ -53,7 +53,7 @@ def _charge_at_finish(self: Books, user: Any, pool: str, weight: float, cost: fl
     return {pool: cost / weight}
 
 
-def _settle_all(self: Books, user: Any, charged: dict[str, float], kept: float, *, own: str | None) -> None:
+def _settle_all(self: Books, user: Any, weight: float, charged: dict[str, float], kept: float, *, own: str | None) -> None:
     for pool, seconds in charged.items():
         self._add(user, pool, seconds * kept)
 
@@ -119,13 +119,13 @@ def _multiplied(self: Books, user: Any, pool: str, weight: float, cost: float) -
     return _lease(self, user, pool, 1 / weight, cost)
 
 
-def _no_correction(self: Books, user: Any, charged: dict[str, float], kept: float, *, own: str | None) -> None:
+def _no_correction(self: Books, user: Any, weight: float, charged: dict[str, float], kept: float, *, own: str | None) -> None:
     return None
 
 
-def _refunded_twice(self: Books, user: Any, charged: dict[str, float], kept: float, *, own: str | None) -> None:
+def _refunded_twice(self: Books, user: Any, weight: float, charged: dict[str, float], kept: float, *, own: str | None) -> None:
     for _ in range(2 if kept < 1 else 1):
-        _settle(self, user, charged, kept, own=own)
+        _settle(self, user, weight, charged, kept, own=own)
 
 
 _load = Line.load

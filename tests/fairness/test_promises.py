@@ -37,6 +37,12 @@ def test_the_promises_hold_in_worlds_built_to_hurt(seed):
     assert_kept(judged(seed * 2 + 1, jobs=120))
 
 
+@pytest.mark.parametrize("seed", [1866])
+def test_the_promises_hold_in_every_world_that_once_broke_one(seed):
+    """1866: a weight that rose while dear jobs ran lowered the account to the new ceiling, and their refunds were a gift on top."""
+    assert_kept(judged(seed))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("first", range(0, 200, 25))
 def test_the_promises_hold_in_two_hundred_known_worlds(first):

@@ -48,8 +48,20 @@ def test_a_refund_is_of_what_was_charged_whatever_the_weight_is_now():
     charged = books.lease(A, "p", 10.0, 60.0)
     assert books.v(A, "p") == pytest.approx(106.0)
     books.enter(A, "p", 1.0)
-    books.settle(A, charged, 0.0, own="p")
+    books.settle(A, 1.0, charged, 0.0, own="p")
     assert books.v(A, "p") == pytest.approx(100.0)
+
+
+def test_a_refund_after_a_new_weight_is_no_gift():
+    """Two jobs charged at half a share, a role that counts eight times as much, and both are given back: what the ceiling forgave stays forgiven."""
+    rules = Rules(cost_max=32.0, cost_error=0.0, window=0.0, rider_window=0.0, swap=0.0, lanes=(("normal", 0.0),))
+    books = Books(rules, pools=[Pool(id="p")])
+    charges = [books.lease(A, "p", 0.5, 32.0) for _ in range(2)]
+    books.enter(A, "p", 4.0)
+    assert books.v(A, "p") == pytest.approx(8.0)  # the ceiling of the new weight; it was 128
+    for charged in charges:
+        books.settle(A, 4.0, charged, 0.0, own="p")
+    assert books.v(A, "p") == pytest.approx(-rules.sag / 4.0)
 
 
 def test_the_real_planner_keeps_its_promises_in_every_small_world():
