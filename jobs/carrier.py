@@ -125,6 +125,8 @@ class UnderWay:
     lease_lost: bool = False
     ending: bool = False
     """Its last write is on the way: a lease that is gone now may be gone because of that write."""
+    over: bool = False
+    """The ledger knows its end: it takes no place on its worker any more, though the worker may still have to hear of it."""
 
     def __post_init__(self) -> None:
         self.key = Run.of(self.job).key
@@ -327,14 +329,14 @@ class Carrier:
         if job.finished_at is not None:
             self._estimator.calibration.came(job.id, job.finished_at.timestamp())
         self._budget.earn()
-        self._sink.publish(JobSucceeded(job=job))
+        self._tell(run, JobSucceeded(job=job))
         await self._acknowledge(run)
 
     async def _keep_back(self, run: UnderWay, failure: Failure) -> None:
         """It was made and is not shown: it costs its person nothing, and its worker did what it was told."""
         _log.warning("run %s on %s: its pictures are kept back: %s", run.key, run.worker.name, failure.code)
         job = await self._patiently(partial(self._store.fail, run.key, failure, executed=0.0))
-        self._sink.publish(JobFailed(job=job))
+        self._tell(run, JobFailed(job=job))
         await self._acknowledge(run)
 
     async def _stopped(self, run: UnderWay) -> None:
@@ -344,7 +346,7 @@ class Carrier:
             await self._again(run, Failure(code="worker_unreachable"), counted=False)
             return
         job = await self._patiently(partial(self._store.cancelled, run.key, executed=run.executed))
-        self._sink.publish(fact_of(job, None))
+        self._tell(run, fact_of(job, None))
 
     async def _failed(self, run: UnderWay, event: RunFailed, tally: Tally) -> None:
         said = fit_for_log(f"{event.code} {event.detail[:200]}", run.job.order)
@@ -353,7 +355,7 @@ class Carrier:
         if event.kind is FaultKind.JOB:
             failure = Failure(code="run_refused", details={"detail": f"{event.detail} {event.words}".strip()[:200]})
             job = await self._patiently(partial(self._store.fail, run.key, failure, executed=run.executed))
-            self._sink.publish(JobFailed(job=job))
+            self._tell(run, JobFailed(job=job))
             tally.delivered()
             return
         if event.kind is FaultKind.OUT_OF_MEMORY:
@@ -373,7 +375,7 @@ class Carrier:
             await self._again(run, Failure(code="out_of_memory"), counted=True, shun=True)
             return
         failing = partial(self._store.fail, run.key, Failure(code="out_of_memory"), executed=run.executed)
-        self._sink.publish(JobFailed(job=await self._patiently(failing)))
+        self._tell(run, JobFailed(job=await self._patiently(failing)))
 
     async def _vanished(self, run: UnderWay, fault: WorkerFault) -> bool:
         """Whether the worker died while it ran this: it answers no more, or does not know the run. A broken line is no death."""
@@ -413,7 +415,12 @@ class Carrier:
         job = await self._patiently(retry)
         if job.state is JobState.QUARANTINED:
             _log.error("job %s is set aside: workers died of it while it ran alone. `darkroom requeue %s` tries it again", job.id, job.id)
-        self._sink.publish(fact_of(job, reason))
+        self._tell(run, fact_of(job, reason))
+
+    def _tell(self, run: UnderWay, fact: JobEvent) -> None:
+        """The ledger has its end. Whoever this wakes plans at once, so its place is free from here on and not only when all is said."""
+        run.over = True
+        self._sink.publish(fact)
 
     async def _acknowledge(self, run: UnderWay) -> None:
         try:

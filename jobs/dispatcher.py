@@ -127,7 +127,7 @@ class Dispatcher:
             await self._clock.sleep(self._policy.expire_every)
 
     def _runs_of(self, worker: str) -> list[UnderWay]:
-        return [run for run in self._under_way.values() if run.worker.name == worker]
+        return [run for run in self._under_way.values() if run.worker.name == worker and not run.over]
 
     def _start(
         self,

@@ -119,6 +119,28 @@ async def test_a_worker_whose_answer_surprises_the_host_is_in_trouble_alone_and_
             await asyncio.sleep(0.005)
 
 
+class NeverThanked:
+    """A worker that never answers when it is told that its result arrived."""
+
+    def __init__(self, worker):
+        self._worker = worker
+
+    def __getattr__(self, name):
+        return getattr(self._worker, name)
+
+    async def acknowledge(self, key):
+        await asyncio.Event().wait()
+
+
+async def test_a_finished_run_takes_no_place_while_its_worker_has_still_to_hear_of_it(fakes, lab_of):
+    (worker,) = await fakes(max_batch=1)
+    lab = await lab_of(worker)
+    member = lab.pool.members[0]
+    member.worker = NeverThanked(member.worker)
+    jobs = [await lab.ask(person) for person in "abc"]
+    assert {(await lab.ended(job.id)).state for job in jobs} == {JobState.DONE}
+
+
 async def test_cancel_while_waiting_and_while_running_leaves_the_neighbour_unharmed(fakes, lab_of):
     (worker,) = await fakes(max_batch=2)
     worker.gate.clear()
