@@ -49,6 +49,8 @@ class LineKeeper:
         self._seen = ""
         self._stamp = -1
         self._dirty = False
+        self._is_new = False
+        """Read anew and told nothing yet."""
         self._limits_at = float("-inf")
         self.mutex = threading.RLock()
         """Held wherever the line is read or changed: a claim may do it on another thread. Never held while something is awaited."""
@@ -131,6 +133,10 @@ class LineKeeper:
             line.realign(abilities)
             self._fleet = first["fleet"]
         _tell(line, news)
+        if self._is_new:
+            # Their jobs were read as the ledger has them now, so nothing of the news was seen to begin: it begins here.
+            line.begins({UserId(event["j_user_id"]) for event in news if event["fresh"] and event["j_user_id"] is not None})
+            self._is_new = False
         self._seen = first["position"]
         if limits is not None:
             line.limits, self._limits_at = limits, line.now
@@ -163,7 +169,7 @@ class LineKeeper:
         )
         line.resting = self.resting
         line.limits, self._limits_at = await read_limits(tx), present
-        self._line, self._dirty = line, False
+        self._line, self._dirty, self._is_new = line, False, True
 
 
 async def _waiting_jobs(tx: AsyncConnection) -> list[WaitingJob]:

@@ -262,6 +262,13 @@ class Line:
         self._offer(job.user_id)
         self._forget_if_gone(job.user_id)
 
+    def begins(self, users: Collection[UserId]) -> None:
+        """These people start to wait wherever they wait now. Nobody can tell any more which of them did so before: no credit for absence."""
+        for user in sorted(users):
+            if user in self.people:
+                self._enter(user, set())
+                self._offer(user)
+
     # -- reading ----------------------------------------------------------------------------------------------------------
 
     def person(self, user: UserId) -> Person:

@@ -24,6 +24,7 @@ from database.session_store import SqlSessionStore
 from database.tables import metadata
 from jobs.errors import JobNotFound, LeaseLost
 from jobs.job import InputPicture, Job, JobState, Picture
+from jobs.line import Line
 from jobs.run import Run, RunKey
 from tests.contract.asking import ANA, BEN, EVA, HERE, MAKING, ask, by_turns, claim, leased, order, waits
 from tests.contract.looking import do, rows
@@ -247,6 +248,22 @@ async def served(store: SqlJobStore, user, *, times: int, cost: float) -> list[s
     while jobs := await store.claim("gpu", by_turns(1), lease_seconds=30):
         made_of.append((await store.finish(Run.of(jobs[0]).key, [], MAKING)).id)
     return made_of
+
+
+async def test_who_comes_back_while_a_host_begins_anew_has_no_credit_for_the_time_away(store: SqlJobStore, database: Database):
+    await served(store, ANA, times=1, cost=1.0)
+    await served(store, BEN, times=6, cost=40.0)  # the clock goes on without her
+    await ask(store, ANA)
+    await ask(store, BEN)
+
+    def standing(line: Line) -> tuple[float, float]:
+        (pool,) = line.books.pools.values()
+        return line.books.v(ANA, pool.id), pool.clock
+
+    for host in (SqlJobStore(database, owner="begins anew"), store):
+        v, clock = await host.look(standing, fresh=0)
+        assert clock > 100
+        assert v >= clock
 
 
 async def test_the_account_of_somebody_long_gone_goes_once_it_says_nothing(store: SqlJobStore, database: Database):
