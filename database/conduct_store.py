@@ -6,7 +6,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from sqlalchemy import delete, insert, or_, select, union, update
+from sqlalchemy import bindparam, delete, insert, or_, select, union, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from database.engine import Database
@@ -14,6 +14,14 @@ from database.moments import moment_from_now, now
 from database.tables import audit, ban, job, strike
 from database.upsert import upsert
 from jobs.job import UserId
+
+# Building a statement costs more than running it, and these are asked with every request: they are built once.
+_OPEN = select(job.c.slot, job.c.cost).where(job.c.user_id == bindparam("user"), job.c.state.in_(["queued", "leased", "running"]))
+_MADE_LATELY = (
+    select(job.c.making)
+    .where(job.c.user_id == bindparam("user"), job.c.state == "done", job.c.finished_at > moment_from_now(-86_400.0))
+    .limit(10_000)
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,10 +126,8 @@ def _counted(making: Mapping[str, Any] | None) -> float:
 
 
 async def _load(tx: AsyncConnection, *, user_id: str) -> Load:
-    mine = job.c.user_id == user_id
-    open_jobs = (await tx.execute(select(job.c.slot, job.c.cost).where(mine, job.c.state.in_(["queued", "leased", "running"])))).all()
-    lately = (mine, job.c.state == "done", job.c.finished_at > moment_from_now(-86_400.0))
-    made = (await tx.execute(select(job.c.making).where(*lately).limit(10_000))).scalars().all()
+    open_jobs = (await tx.execute(_OPEN, {"user": user_id})).all()
+    made = (await tx.execute(_MADE_LATELY, {"user": user_id})).scalars().all()
     return Load(
         waiting=sum(row.slot is None for row in open_jobs),
         active=sum(row.slot is not None for row in open_jobs),

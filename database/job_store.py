@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
-from sqlalchemy import RowMapping, Select, or_, select, tuple_, update
+from sqlalchemy import RowMapping, Select, bindparam, or_, select, tuple_, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -39,6 +39,10 @@ _SHARE = 64
 """Writes of lease holders in one commit at most."""
 _TRIES = 5
 
+# Asked again and again, so built once: that costs more than running them.
+_BY_ID = select(job).where(job.c.id == bindparam("id"))
+_RECENT = select(job).where(job.c.user_id == bindparam("user")).order_by(job.c.seq.desc()).limit(bindparam("limit"))
+
 
 class SqlJobStore:
     """:class:`jobs.ports.JobStore` on SQLite or PostgreSQL. ``owner`` names the host whose runs it writes of."""
@@ -62,15 +66,14 @@ class SqlJobStore:
         """See the port; None also for a job that only a newer darkroom can read."""
         if not storable(job_id):
             return None
-        found = await self._database.read(partial(_jobs, query=select(job).where(job.c.id == job_id)))
+        found = await self._database.read(partial(_jobs, query=_BY_ID, given={"id": job_id}))
         return found[0] if found else None
 
     async def recent(self, user_id: UserId, *, limit: int) -> list[Job]:
         """See the port."""
         if not storable(user_id):
             return []
-        query = select(job).where(job.c.user_id == user_id).order_by(job.c.seq.desc()).limit(limit)
-        return await self._database.read(partial(_jobs, query=query))
+        return await self._database.read(partial(_jobs, query=_RECENT, given={"user": user_id, "limit": limit}))
 
     async def request_cancel(self, job_id: JobId, user_id: UserId) -> Job:
         """T12 or the first half of T13. See the port."""
@@ -221,8 +224,8 @@ def _seconds() -> float:
 # -- reading -----------------------------------------------------------------------------------------------------------
 
 
-async def _jobs(tx: AsyncConnection, *, query: Select) -> list[Job]:
-    rows = (await tx.execute(query)).mappings().all()
+async def _jobs(tx: AsyncConnection, *, query: Select, given: Mapping[str, Any] | None = None) -> list[Job]:
+    rows = (await tx.execute(query, given)).mappings().all()
     return jobs_of(rows, await pictures_of(tx, rows))
 
 

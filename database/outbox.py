@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import cache, partial
 from typing import Any
 
-from sqlalchemy import ColumnElement, RowMapping, Select, and_, exists, func, literal_column, or_, select, update
+from sqlalchemy import ColumnElement, Float, Integer, RowMapping, Select, and_, bindparam, exists, func, literal_column, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from database.engine import Database
@@ -22,6 +22,30 @@ _log = logging.getLogger(__name__)
 
 _KINDS = [kind.value for kind in DeliveryKind]
 _REASON_MAX = 500
+
+
+# Asked again and again, so built once: that costs more than running them.
+_SENT_AS = select(outbox.c.message_id).where(
+    outbox.c.job_id == bindparam("job"),
+    outbox.c.generation == bindparam("gen"),
+    outbox.c.kind == bindparam("what"),
+    outbox.c.part == 0,
+    outbox.c.state == "sent",
+)
+_MINE = and_(*(outbox.c[name] == bindparam(f"mine_{name}") for name in ("job_id", "generation", "kind", "part", "epoch")))
+_SETTLE = update(outbox).where(_MINE, outbox.c.state == "sending")
+_STATE_OF_MINE = select(outbox.c.state).where(_MINE)
+_TAKEN = (
+    update(outbox)
+    .where(outbox.c.seq.in_(bindparam("seqs", expanding=True)))
+    .values(
+        state="sending",
+        epoch=outbox.c.epoch + 1,
+        attempts=outbox.c.attempts + 1,
+        lease_until=moment_from_now(bindparam("lease_seconds", type_=Float)),
+        first_try_at=func.coalesce(outbox.c.first_try_at, now()),
+    )
+)
 
 
 def delivery_id(job_id: str, generation: int, kind: str, part: int) -> str:
@@ -59,14 +83,8 @@ class SqlOutbox:
         """See the port."""
         if not storable(job_id):
             return None
-        query = select(outbox.c.message_id).where(
-            outbox.c.job_id == job_id,
-            outbox.c.generation == generation,
-            outbox.c.kind == kind.value,
-            outbox.c.part == 0,
-            outbox.c.state == "sent",
-        )
-        return await self._database.read(partial(_first, query=query))
+        given = {"job": job_id, "gen": generation, "what": kind.value}
+        return await self._database.read(partial(_first, query=_SENT_AS, given=given))
 
     async def pending(self) -> int:
         """See the port."""
@@ -92,23 +110,15 @@ def _due() -> Select:
     )
     lapsed = and_(outbox.c.state == literal_column("'sending'"), outbox.c.lease_until < now())
     ours = outbox.c.kind.in_(_KINDS)  # a newer darkroom's kinds are its own to post
-    return select(outbox).where(_is_open(outbox), or_(waits, lapsed), ours, first).order_by(outbox.c.seq)
+    query = select(outbox).where(_is_open(outbox), or_(waits, lapsed), ours, first).order_by(outbox.c.seq)
+    # Rows are independent of each other once they are due, so posters need not wait for one another: they skip.
+    return query.limit(bindparam("most", type_=Integer)).with_for_update(skip_locked=True, of=outbox)
 
 
 async def _take(tx: AsyncConnection, *, limit: int, lease_seconds: float) -> list[Delivery]:
-    # Rows are independent of each other once they are due, so posters need not wait for one another: they skip.
-    query = _due().limit(limit).with_for_update(skip_locked=True, of=outbox)
-    rows = (await tx.execute(query)).mappings().all()
-    if not rows:
-        return []
-    values: Mapping[str, Any] = {
-        "state": "sending",
-        "epoch": outbox.c.epoch + 1,
-        "attempts": outbox.c.attempts + 1,
-        "lease_until": moment_from_now(lease_seconds),
-        "first_try_at": func.coalesce(outbox.c.first_try_at, now()),
-    }
-    await tx.execute(update(outbox).where(outbox.c.seq.in_([row["seq"] for row in rows])).values(values))
+    rows = (await tx.execute(_due(), {"most": limit})).mappings().all()
+    if rows:
+        await tx.execute(_TAKEN, {"seqs": [row["seq"] for row in rows], "lease_seconds": lease_seconds})
     return [_delivery(row) for row in rows]
 
 
@@ -131,22 +141,21 @@ def _delivery(before: RowMapping) -> Delivery:
 
 async def _settle(tx: AsyncConnection, *, delivery: Delivery, values: Mapping[str, Any]) -> None:
     """End this take. Raises LeaseLost, unless this very call took effect before and only its answer was lost."""
-    mine = and_(
-        outbox.c.job_id == delivery.job_id,
-        outbox.c.generation == delivery.generation,
-        outbox.c.kind == delivery.kind.value,
-        outbox.c.part == delivery.part,
-        outbox.c.epoch == delivery.epoch,
-    )
-    change = update(outbox).where(mine, outbox.c.state == "sending").values({**values, "lease_until": None})
-    if (await tx.execute(change)).rowcount:
+    given = {
+        "mine_job_id": delivery.job_id,
+        "mine_generation": delivery.generation,
+        "mine_kind": delivery.kind.value,
+        "mine_part": delivery.part,
+        "mine_epoch": delivery.epoch,
+    }
+    if (await tx.execute(_SETTLE.values({**values, "lease_until": None}), given)).rowcount:
         return
-    if await _first(tx, query=select(outbox.c.state).where(mine)) != values["state"]:
+    if await _first(tx, query=_STATE_OF_MINE, given=given) != values["state"]:
         raise LeaseLost(delivery.job_id, delivery.epoch)
 
 
-async def _first(tx: AsyncConnection, *, query: Select) -> Any:
-    return (await tx.execute(query)).scalar_one_or_none()
+async def _first(tx: AsyncConnection, *, query: Select, given: Mapping[str, Any] | None = None) -> Any:
+    return (await tx.execute(query, given)).scalar_one_or_none()
 
 
 def _plain(reason: str) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from sqlalchemy import ColumnElement, RowMapping, Select, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, RowMapping, Select, bindparam, delete, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from database.engine import Database
@@ -15,6 +15,15 @@ from database.upsert import upsert
 from jobs.errors import InvalidRequest
 from jobs.job import UserId
 
+# Asked with every request, so built once: that costs more than running them.
+_CHANNEL = select(session.c.channel_id).where(session.c.user_id == bindparam("user"), session.c.guild_id == bindparam("guild"))
+_OWNER = select(session.c.user_id).where(session.c.channel_id == bindparam("channel"))
+_USED = (
+    update(session)
+    .where(session.c.user_id == bindparam("user"), session.c.guild_id == bindparam("guild"))
+    .values(used_at=now(), archived_at=None)
+)
+
 
 class SqlSessionStore:
     """Sessions by person and guild. All methods raise StoreUnavailable when the database cannot take it."""
@@ -24,12 +33,11 @@ class SqlSessionStore:
 
     async def get(self, user_id: UserId, guild_id: str) -> str | None:
         """The person's channel in this guild, or None."""
-        query = select(session.c.channel_id).where(session.c.user_id == user_id, session.c.guild_id == guild_id)
-        return await self._one(query, user_id, guild_id)
+        return await self._one(_CHANNEL, user=user_id, guild=guild_id)
 
     async def owner_of(self, channel_id: str) -> UserId | None:
         """Whose session this channel is, or None when it is nobody's."""
-        found = await self._one(select(session.c.user_id).where(session.c.channel_id == channel_id), channel_id)
+        found = await self._one(_OWNER, channel=channel_id)
         return None if found is None else UserId(found)
 
     async def put(self, user_id: UserId, guild_id: str, channel_id: str) -> None:
@@ -47,7 +55,8 @@ class SqlSessionStore:
 
     async def kind(self, user_id: UserId, guild_id: str) -> str | None:
         """Channel or thread; None when nothing is known."""
-        return await self._one(select(session.c.kind).where(*_of(user_id, guild_id)), user_id, guild_id)
+        query = select(session.c.kind).where(session.c.user_id == bindparam("user"), session.c.guild_id == bindparam("guild"))
+        return await self._one(query, user=user_id, guild=guild_id)
 
     async def set_kind(self, user_id: UserId, guild_id: str, kind: str) -> None:
         """Remember which it is."""
@@ -65,7 +74,8 @@ class SqlSessionStore:
 
     async def used(self, user_id: UserId, guild_id: str) -> None:
         """Its person came by: it rests no more."""
-        await self._set(user_id, guild_id, used_at=now(), archived_at=None)
+        if storable(user_id) and storable(guild_id):
+            await self._database.write(lambda tx: tx.execute(_USED, {"user": user_id, "guild": guild_id}))
 
     async def rested(self, user_id: UserId, guild_id: str) -> None:
         """It rests from now on."""
@@ -85,10 +95,10 @@ class SqlSessionStore:
             change = update(session).where(*_of(user_id, guild_id)).values(**values)
             await self._database.write(lambda tx: tx.execute(change))
 
-    async def _one(self, query: Select, *texts: str) -> str | None:
-        if not all(map(storable, texts)):
+    async def _one(self, query: Select, **texts: str) -> str | None:
+        if not all(map(storable, texts.values())):
             return None
-        return await self._database.read(partial(_scalar, query=query))
+        return await self._database.read(partial(_scalar, query=query, given=texts))
 
 
 def _of(user_id: UserId, guild_id: str) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
@@ -111,8 +121,8 @@ async def _change(tx: AsyncConnection, *, user_id: UserId, guild_id: str, change
         await tx.execute(update(session).where(*mine).values(about=about))
 
 
-async def _scalar(tx: AsyncConnection, *, query: Select) -> str | None:
-    return (await tx.execute(query)).scalar_one_or_none()
+async def _scalar(tx: AsyncConnection, *, query: Select, given: Mapping[str, str]) -> str | None:
+    return (await tx.execute(query, given)).scalar_one_or_none()
 
 
 async def _put(tx: AsyncConnection, *, values: dict[str, str]) -> None:

@@ -15,10 +15,9 @@ from database.moments import moment_from_now, now
 from database.one_trip import _together
 from database.outbox import _due
 from database.queue import ACTIVE, ALL_ACTIVE, QUEUED
-from database.submitting import _known_and_waiting
+from database.submitting import _KNOWN_AND_WAITING
 from database.tables import account, job
-from jobs.job import UserId
-from tests.contract.asking import order, wish
+from tests.contract.asking import order
 
 PEOPLE, EACH = 100, 20
 
@@ -54,11 +53,11 @@ QUERIES: dict[str, tuple[Select, tuple[str, ...]]] = {
     "of one claim": (_OF_DISPATCH.params(dispatch="x"), ACTIVE_ROWS),
     "lapsed": (select(job.c.seq).where(ACTIVE, job.c.lease_until < now()), ACTIVE_ROWS),
     "overdue": (select(job.c.seq).where(QUEUED, job.c.deadline < now()), WAITING_ROWS),
-    "submission": (_known_and_waiting(wish(UserId("u3"))), WAITING_ROWS),
+    "submission": (_KNOWN_AND_WAITING.params(user="u3", key="k"), WAITING_ROWS),
     "a part of the queue": (select(job.c.seq).where(QUEUED, job.c.seq > 7).order_by(job.c.seq).limit(9), (*WAITING_ROWS, *ONE_JOB)),
     "writes of lease holders": (_LOCKING.params(ids=["j1", "j2"]), ONE_JOB),
     "accounts of other hosts' claims": (select(account).where(account.c.stamp > 3), ("ix_account_stamp",)),
-    "outbox": (_due(), OPEN_ROWS),
+    "outbox": (_due().params(most=9), OPEN_ROWS),
     "what ended lately": (_ended(moment_from_now(-3600), "done"), ("ix_job_event_at",)),
 }
 
