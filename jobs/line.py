@@ -263,7 +263,7 @@ class Line:
         self._forget_if_gone(job.user_id)
 
     def begins(self, users: Collection[UserId]) -> None:
-        """These people start to wait wherever they wait now. Nobody can tell any more which of them did so before: no credit for absence."""
+        """These people start to wait wherever they wait now; nobody can tell any more which of them did so before."""
         for user in sorted(users):
             if user in self.people:
                 self._enter(user, set())

@@ -28,7 +28,7 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", help="these mutants")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args()
-    logging.disable(logging.CRITICAL)
+    logging.getLogger().addHandler(logging.NullHandler())  # the judge of logs hears by a handler of its own; nobody else does
     chosen = [mutant for mutant in MUTANTS if not options.only or mutant.name in options.only]
     most = LONG if options.long else QUICK
     with tempfile.TemporaryDirectory() as folder:

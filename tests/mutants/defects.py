@@ -9,18 +9,22 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import insert
+from sqlalchemy import delete, event, exists, insert, update
 
+from bot import janitor
 from bot.cogs.photos.courier import DiscordCourier
 from bot.poster import Poster, TryLater
-from database import endings, fenced, history, job_store, line_keeper, outbox, picture_store, rows, submitting, tables
+from database import endings, engine, fenced, history, job_store, line_keeper, member_store, outbox, picture_store, rows, submitting, tables
 from database.engine import Database
 from database.history import Move
 from database.moments import now
-from jobs.carrier import Carrier
+from jobs import carrier, planner
+from jobs.carrier import Carrier, UnderWay
 from jobs.dispatcher import Dispatcher
-from jobs.errors import LeaseLost, StoreUnavailable
+from jobs.errors import LeaseLost, StoreUnavailable, WorkerBusy
+from jobs.fairness import Changes
 from jobs.job import Job, JobState
+from jobs.line import Line
 from jobs.ports import DeliveryKind
 from workers import inspection
 from workers.pool import Pool
@@ -330,3 +334,145 @@ def cancelled_pictures_are_posted() -> None:
 def places_taken_are_not_counted() -> None:
     """The pool believes that what it leased since the last report took no place."""
     replace(Pool, "_rows", lambda _: lambda self, member: 0)
+
+
+def a_refused_lease_is_kept() -> None:
+    """Where a worker has no place, its job waits for the lease to lapse instead of going back at once."""
+
+    def make(original: Any) -> Any:
+        async def give_back(self: Any, run: Any, fault: Any, **how: Any) -> None:
+            if not isinstance(fault, WorkerBusy):
+                await original(self, run, fault, **how)
+
+        return give_back
+
+    replace(Carrier, "_give_back", make)
+
+
+def nobody_is_woken() -> None:
+    """What becomes possible is found by the polls alone."""
+    replace(Pool, "look_again", lambda _: lambda self: None)
+
+
+def nobody_polls() -> None:
+    """A loop looks when it is woken, and never by itself."""
+
+    def make(original: Any) -> Any:
+        def init(self: Any, **how: Any) -> None:
+            original(self, **(how | {"poll": 1e6}))
+
+        return init
+
+    replace(Pool, "__init__", make)
+
+
+# ---- fairness ---------------------------------------------------------------------------------------------------------
+
+
+def charges_of_other_hosts_unread() -> None:
+    """Accounts that another host's claim has written are not read: this host plans on its own ones."""
+
+    async def of_others(self: Any, _tx: Any, _line: Any, _stamp: int) -> Any:
+        return Changes(), {}
+
+    replace(line_keeper.LineKeeper, "_of_others", lambda _: of_others)
+
+
+def riders_without_window() -> None:
+    """Whoever shares the leader's key rides along, however much they had."""
+    replace(
+        planner._Draft,
+        "_fill",
+        lambda original: lambda self, worker, key, low, room, reason: original(self, worker, key, low + 1e6, room, reason),
+    )
+
+
+def who_comes_back_to_a_new_line_does_not_begin() -> None:
+    """A line that is read anew has everybody's jobs in it already, so nobody is seen to begin to wait."""
+    replace(Line, "begins", lambda _: lambda self, users: None)
+
+
+# ---- what is deleted --------------------------------------------------------------------------------------------------
+
+
+def log_numbers_begin_anew() -> None:
+    """The lines of a deleted job go before the line that tells of it comes: SQLite gives their numbers out again."""
+
+    async def erase_history(tx: Any, ids: Any) -> None:
+        await tx.execute(delete(tables.job_event).where(tables.job_event.c.job_id.in_(ids)))
+        gone = {"from_state": None, "to_state": "purged", "generation": 0, "epoch": 0, "actor": "operator"}
+        for job_id in ids:
+            await tx.execute(insert(tables.job_event), [{**gone, "job_id": job_id}])
+
+    replace(member_store, "erase_history", lambda _: erase_history)
+
+
+def _erases_only(which: Any) -> None:
+    """A deletion that leaves the person's other jobs alone."""
+
+    def make(original: Any) -> Any:
+        async def erase(tx: Any, *, user_id: Any) -> int:
+            kept = update(tables.job).where(tables.job.c.user_id == user_id, ~which()).values(user_id=f"kept {user_id}")
+            await tx.execute(kept)
+            count = await original(tx, user_id=user_id)
+            back = update(tables.job).where(tables.job.c.user_id == f"kept {user_id}").values(user_id=user_id)
+            await tx.execute(back)
+            return count
+
+        return erase
+
+    replace(member_store, "_erase", make)
+
+
+def deleted_jobs_go_on() -> None:
+    """What is being made is made first, and is there afterwards."""
+    _erases_only(lambda: tables.job.c.slot.is_(None))
+
+
+def what_is_owed_is_posted_first() -> None:
+    """Jobs of which something is still to be posted stay until it is."""
+    _erases_only(
+        lambda: ~exists().where(tables.outbox.c.job_id == tables.job.c.id, tables.outbox.c.state.in_(("pending", "sending")))
+    )
+
+
+def deleted_runs_go_on() -> None:
+    """A host that finds its lease gone follows the run to its end all the same."""
+    replace(UnderWay, "abandon", lambda _: lambda self: None)
+
+
+def deleted_words_stay_in_the_wal() -> None:
+    """The rows go, and what was written of them once is still in the WAL."""
+
+    async def erase(self: Any, user_id: Any) -> int:
+        return await self._database.write(functools.partial(member_store._erase, user_id=user_id))
+
+    replace(member_store.SqlMemberStore, "erase", lambda _: erase)
+
+
+def deleted_words_stay_in_free_pages() -> None:
+    """What is deleted is forgotten, not overwritten."""
+
+    def make(original: Any) -> Any:
+        def sqlite_engine(*args: Any, **how: Any) -> Any:
+            made = original(*args, **how)
+            event.listen(made.sync_engine, "connect", lambda connection, _: connection.execute("PRAGMA secure_delete = OFF"))
+            return made
+
+        return sqlite_engine
+
+    replace(engine, "sqlite_engine", make)
+
+
+def files_of_the_deleted_stay() -> None:
+    """The janitor takes every file for one that somebody still names."""
+
+    async def still_named(_tx: Any, digests: set[str]) -> set[str]:
+        return digests
+
+    replace(janitor, "still_named", lambda _: still_named)
+
+
+def prompts_are_logged() -> None:
+    """A fault is told with the words of the order at which it came."""
+    replace(carrier, "_said", lambda original: lambda run, fault: f"{original(run, fault)} (at {run.job.order.prompt})")

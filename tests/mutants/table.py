@@ -5,7 +5,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from jobs.fairness import Rules
 from tests.mutants import defects
+from tests.simulation.fair import TIGHT
+from tests.simulation.forgetting import Erasing
 from tests.simulation.world import Plan
 
 Troubles = tuple[tuple[float, str], ...]
@@ -27,6 +30,12 @@ class Mutant:
     apart: bool = False
     """Each worker has a model of its own, so that hosts which choose at the same moment choose different jobs."""
     latency: float = 0.002
+    deletes: bool = False
+    """Everybody has everything deleted once."""
+    crowd: bool = False
+    """Four people who always want more than one worker can do."""
+    tight: bool = False
+    """Narrow windows of fairness, in which somebody stands at an edge soon."""
     spoil: str = ""
     """A constraint that has to go as well, since the database refuses what the defect does."""
 
@@ -40,7 +49,11 @@ class Mutant:
         how: dict[str, Any] = {"models": models, "max_batch": rng.choice((2, 4)), "step": self.step}
         workers = [how | {"models": (model,)} for model in models] if self.apart else [dict(how), dict(how)]
         plan = Plan(seats=self.seats, people=3, wishes=9, models=models, workers=workers, loses=0.0, spoil=self.spoil)
+        if self.crowd:
+            plan.people, plan.wishes, plan.workers = 4, 24, [how | {"max_batch": 2}]
         plan.latency, plan.same_seed = self.latency, self.same_seed
+        plan.rules = TIGHT if self.tight else Rules()
+        plan.erasings = [Erasing(person=n, after=rng.randint(1, 3), delay=rng.uniform(0, 12)) for n in range(3)] if self.deletes else []
         plan.cancels = 0.9 if self.cancels else 0.1
         if self.troubles:
             plan.troubles = [(rng.uniform(0, 60), rng.choice(self.troubles), {}) for _ in range(8)]
@@ -53,6 +66,7 @@ DEATHS = ("host_dies_at_a_commit", "host_is_killed", "commits_lose_their_answers
 AFTER = ("host_dies_after_a_finish",)
 NO_SLOTS = "DROP INDEX uq_job_user_id_slot;"
 
+I11 = ("i11_each_claim_plans_on_what_the_ledger_says", "i11_each_lease_stands_within_its_window")
 I3 = ("i3_one_message_for_each_delivery", "i3_whatever_ended_was_told")
 
 MUTANTS: tuple[Mutant, ...] = (
@@ -94,7 +108,32 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(defect=defects.sent_before_the_post, found_by=I3, troubles=("discord_errs", "discord_is_down", "host_is_killed"), step=0.3),
     Mutant(defect=defects.somebody_elses_picture, found_by=("i3_pictures_go_to_their_owners",), step=0.3),
     Mutant(
-        defect=defects.places_taken_are_not_counted, found_by=("i14_a_worker_is_leased_what_it_has_places_for",), step=2.0, seats=1,
+        defect=defects.places_taken_are_not_counted, found_by=("i14_a_host_leases_what_it_sees_places_for",), step=2.0,
     ),
+    Mutant(defect=defects.a_refused_lease_is_kept, found_by=("i14_what_is_leased_beyond_the_places_goes_back",), step=3.0),
+    Mutant(defect=defects.charges_of_other_hosts_unread, found_by=I11[:1], step=0.3),
+    Mutant(defect=defects.riders_without_window, found_by=I11[1:], tight=True, crowd=True, seats=1, step=1.0),
+    Mutant(
+        defect=defects.who_comes_back_to_a_new_line_does_not_begin, found_by=("i11_absence_earns_nothing",),
+        troubles=(*DEATHS, "database_is_busy"), step=0.3,
+    ),
+    Mutant(defect=defects.log_numbers_begin_anew, found_by=(*I11[:1], "I16", "i12_no_worker_idles_beside_what_it_could_do"), deletes=True, step=3.0),
+    Mutant(defect=defects.nobody_is_woken, found_by=("i12_no_worker_idles_beside_what_it_could_do",), seats=1),
+    Mutant(
+        defect=defects.nobody_polls, found_by=("i12_no_worker_idles_beside_what_it_could_do",), seats=1,
+        troubles=("worker_dies", "worker_is_cut_off"), step=2.0,
+    ),
+    Mutant(defect=defects.deleted_jobs_go_on, found_by=("i17_no_table_tells_of_a_deleted_person",), deletes=True, step=3.0),
+    Mutant(defect=defects.deleted_runs_go_on, found_by=("i17_what_was_being_made_is_stopped",), deletes=True, step=5.0, seats=1),
+    Mutant(
+        defect=defects.what_is_owed_is_posted_first, found_by=("i17_nothing_is_posted_after_a_deletion",), deletes=True, step=0.3,
+        troubles=("discord_is_down",),
+    ),
+    Mutant(defect=defects.deleted_words_stay_in_the_wal, found_by=("i17_no_byte_of_a_deleted_prompt_is_left",), deletes=True, step=0.3),
+    Mutant(defect=defects.deleted_words_stay_in_free_pages, found_by=("i17_no_byte_of_a_deleted_prompt_is_left",), deletes=True, step=0.3),
+    Mutant(
+        defect=defects.files_of_the_deleted_stay, found_by=("i17_no_picture_file_of_a_deleted_person_is_left",), deletes=True, step=0.3
+    ),
+    Mutant(defect=defects.prompts_are_logged, found_by=("i17_no_prompt_is_logged",), troubles=("worker_dies",)),
     Mutant(defect=defects.cancelled_pictures_are_posted, found_by=("i15_cancelled_jobs_post_no_picture",), cancels=True),
 )  # fmt: skip

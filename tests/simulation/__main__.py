@@ -27,6 +27,8 @@ def main() -> int:
     parser.add_argument("--verbose", action="store_true", help="the code's own log, too")
     options = parser.parse_args()
     logging.basicConfig(level=logging.DEBUG if options.verbose else logging.CRITICAL, format="%(name)s: %(message)s")
+    for handler in logging.getLogger().handlers:  # the judge of logs hears everything, by a handler of its own
+        handler.setLevel(logging.DEBUG if options.verbose else logging.CRITICAL)
     for noisy in ("aiosqlite", "asyncio", "discord"):
         logging.getLogger(noisy).setLevel(logging.CRITICAL if not options.verbose else logging.WARNING)
     with tempfile.TemporaryDirectory() as folder:

@@ -34,6 +34,8 @@ class Message:
     deleted: bool = False
     edits: int = 0
     texts: str = ""
+    sent_at: float = 0.0
+    """When its request was begun: it may take effect much later."""
 
     @property
     def author(self) -> Any:
@@ -71,13 +73,13 @@ class Chat:
         return (now << 22) | (len(self.messages) & 0x3FFFFF)
 
     def post(
-        self, channel: int, nonce: str | None, markers: tuple[int, ...], files: tuple[bytes, ...], names: tuple[str, ...], texts: str
+        self, channel: int, nonce: str | None, markers: tuple[int, ...], files: tuple[bytes, ...], names: tuple[str, ...], texts: str, sent_at: float
     ) -> Message:
         """A POST takes effect: the nonce's message of the last minutes, or a new one."""
         known = self.nonces.get((channel, nonce)) if nonce else None
         if known is not None and self.loop.time() - known.at < NONCE_WINDOW:
             return known
-        message = Message(self.next_id(), self.loop.time(), channel, nonce, markers, files, names, texts=texts)
+        message = Message(self.next_id(), self.loop.time(), channel, nonce, markers, files, names, texts=texts, sent_at=sent_at)
         self.messages.append(message)
         if nonce:
             self.nonces[(channel, nonce)] = message
@@ -106,12 +108,12 @@ class SimChannel:
         self._id = channel_id
 
     async def send(self, *, view: Any, files: list[Any], nonce: str | None = None, **_: Any) -> Message:
-        chat = self._chat
+        chat, begun = self._chat, self._chat.loop.time()
         await self._go()
         effect = chat.loop.create_future()
         request = (
             self._id, nonce, tuple(_markers(view)), tuple(file.fp.read() for file in files), tuple(file.filename for file in files),
-            _texts(view),
+            _texts(view), begun,
         )  # fmt: skip
         if chat.rng.random() < chat.errors / 2:
             raise refused(500)

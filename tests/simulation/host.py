@@ -16,25 +16,33 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from bot.cogs.photos.budget import Budget
 from bot.cogs.photos.courier import DiscordCourier
 from bot.cogs.photos.memory import CardMemory
+from bot.janitor import Janitor
 from bot.poster import Poster
-from database.engine import Database, engines
+from database.engine import engines
 from database.fleet_memory import FleetMemory
 from database.host_leases import HostLeases
 from database.job_store import SqlJobStore
+from database.member_store import SqlMemberStore
 from database.outbox import SqlOutbox
 from database.picture_store import FilePictureStore
+from database.retention import Ages
 from database.url import read_url
 from jobs.carrier import Carrier, Policy
 from jobs.desk import Desk
 from jobs.dispatcher import Dispatcher
 from jobs.errors import StoreUnavailable
 from jobs.estimate import Estimator
+from jobs.fairness import Rules
 from jobs.feed import Feed
 from jobs.job import Job, JobId, Place
+from jobs.line import Line as FairLine
+from jobs.planner import Plan
+from jobs.ports import Decide
 from tests.simulation.chat import Chat, SimClient
+from tests.simulation.fair import FairWatch
 from tests.simulation.gpu import Line, SimWorker, offer
 from tests.simulation.loop import HOST, SimLoop
-from tests.simulation.sqlite import EPOCH, SimDatabase
+from tests.simulation.sqlite import EPOCH, SimDatabase, SimLedger
 from workers.inspection import PictureInspector
 from workers.pool import Pool
 
@@ -72,15 +80,45 @@ class Write:
     job: Job
 
 
+@dataclass(frozen=True, kw_only=True)
+class Take:
+    """Jobs that a host got for a worker: by a claim, or taken over."""
+
+    at: float
+    host: int
+    worker: str
+    jobs: tuple[tuple[str, int], ...]
+    claimed: bool
+
+
 class WatchedStore:
-    """The real store; fenced writes are noted with the epoch they came with."""
+    """The real store. Fenced writes are noted with the epoch they came with, and who got which job; each claim's line is looked at."""
 
     FENCED = frozenset({"accept", "finish", "retry", "fail", "cancelled"})
 
-    def __init__(self, store: SqlJobStore, loop: SimLoop, log: list[Write]) -> None:
+    def __init__(self, store: SqlJobStore, host: int, world: "Surroundings") -> None:
         self._store = store
-        self._loop = loop
-        self._log = log
+        self._host = host
+        self._world = world
+        self._loop = world.loop
+        self._log = world.writes
+
+    async def claim(self, worker: str, decide: Decide, *, lease_seconds: float) -> list[Job]:
+        def watched(line: FairLine) -> Plan:
+            plan = decide(line)
+            self._world.fair.claims_on(self._host, worker, line, plan)
+            return plan
+
+        return self._taken(worker, await self._store.claim(worker, watched, lease_seconds=lease_seconds), claimed=True)
+
+    async def adopt(self, worker: str, **how: Any) -> list[Job]:
+        return self._taken(worker, await self._store.adopt(worker, **how), claimed=False)
+
+    def _taken(self, worker: str, jobs: list[Job], *, claimed: bool) -> list[Job]:
+        if jobs:
+            keys = tuple((str(job.id), job.epoch) for job in jobs)
+            self._world.takes.append(Take(at=self._loop.time(), host=self._host, worker=worker, jobs=keys, claimed=claimed))
+        return jobs
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._store, name)
@@ -106,6 +144,9 @@ class Surroundings:
     workers: list[SimWorker]
     folder: Path
     writes: list[Write]
+    takes: list[Take]
+    fair: FairWatch
+    rules: Rules
 
 
 @dataclass
@@ -123,6 +164,7 @@ class SimHost:
 
     def boot(self) -> None:
         """Start the process."""
+        self.booted_at = self.world.loop.time()
         self.context: Context = copy_context()
         self.context.run(HOST.set, self.number)
         self.context.run(self._compose)
@@ -131,8 +173,8 @@ class SimHost:
     def _compose(self) -> None:
         world, loop = self.world, self.world.loop
         clock, feed, estimator = SimClock(loop, self.skew), Feed(), Estimator()
-        database = Database(*_fresh_engines(self.seat))
-        store = cast(SqlJobStore, WatchedStore(SqlJobStore(database, owner=self.owner), loop, world.writes))
+        database = self.ledger = SimLedger(*_fresh_engines(self.seat), world.database)
+        store = cast(SqlJobStore, WatchedStore(SqlJobStore(database, owner=self.owner, rules=world.rules), self.number, world))
         outbox, pictures = SqlOutbox(database), FilePictureStore(world.folder / "pictures")
         carrier = Carrier(
             store=store, pictures=pictures, inspector=PictureInspector(), sink=feed, estimator=estimator, clock=clock, policy=POLICY,
@@ -140,6 +182,8 @@ class SimHost:
         )  # fmt: skip
         self.dispatcher = Dispatcher(store=store, carrier=carrier, sink=feed, clock=clock, policy=POLICY, estimator=estimator)
         self.leases = HostLeases(database, owner=self.owner)
+        self.members = SqlMemberStore(database)
+        self.janitor = Janitor(database=database, pictures=pictures, leases=self.leases, clock=clock, ages=Ages())
         shipped = {name: offer(name) for worker in world.workers for name in worker.models}
         self.pool = Pool(
             workers=[Line(worker, self.number, loop, world.rng) for worker in world.workers],

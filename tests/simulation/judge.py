@@ -5,6 +5,7 @@ The numbers are those of docs/reliability.md (I1 to I19).
 
 import hashlib
 import io
+import json
 import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
@@ -15,8 +16,28 @@ from PIL import Image
 from bot.cogs.photos.memory import marker_of
 from jobs.job import ACTIVE_MAX, JobState, may_move
 from jobs.ports import DeliveryKind
+from tests.simulation.fair import (
+    i11_absence_earns_nothing,
+    i11_each_claim_plans_on_what_the_ledger_says,
+    i11_each_lease_stands_within_its_window,
+)
+from tests.simulation.forgetting import (
+    i17_no_byte_of_a_deleted_prompt_is_left,
+    i17_no_picture_file_of_a_deleted_person_is_left,
+    i17_no_prompt_is_logged,
+    i17_no_table_tells_of_a_deleted_person,
+    i17_nothing_is_posted_after_a_deletion,
+    i17_what_was_being_made_is_stopped,
+    may_be_gone,
+    taken,
+)
 from tests.simulation.gpu import colour_of
 from tests.simulation.host import POLICY
+from tests.simulation.idling import (
+    i12_no_worker_idles_beside_what_it_could_do,
+    i14_a_host_leases_what_it_sees_places_for,
+    i14_what_is_leased_beyond_the_places_goes_back,
+)
 from tests.simulation.world import World
 
 ENDED = ("done", "failed", "cancelled", "expired", "quarantined")
@@ -39,6 +60,11 @@ class Records:
         for event in self.events:
             self.of_job[event["job_id"]].append(event)
         self.by_id = {job["id"]: job for job in self.jobs}
+        self.owner_of = {wish.acked.id: f"discord:{wish.person}" for wish in world.wishes if wish.acked is not None}
+        self.owner_of |= {job["id"]: job["user_id"] for job in self.jobs}
+        known = {wish.prompt: wish.acked.id for wish in world.wishes if wish.acked is not None and taken(world, wish)}
+        self.late = {prompt for job in self.jobs if (prompt := json_prompt(job)) in known and job["id"] != known[prompt]}
+        """Deleted, and asked once more by a request that a host standing still had kept: such a job is a new one."""
 
     @staticmethod
     def _all(raw: sqlite3.Connection, table: str) -> list[Row]:
@@ -69,7 +95,8 @@ def i1_every_acknowledged_wish_ended_once(world: World, records: Records) -> Ite
             continue
         job = records.by_id.get(wish.acked.id)
         if job is None:
-            yield f"job {wish.acked.id} was acknowledged and is gone"
+            if not may_be_gone(world, wish):
+                yield f"job {wish.acked.id} was acknowledged and is gone"
         elif job["state"] not in ENDED:
             yield f"job {job['id']} is {job['state']} for ever"
 
@@ -94,11 +121,11 @@ def i1_a_retry_is_never_refused(world: World, _: Records) -> Iterator[str]:
 def i2_never_more_than_two_active(_: World, records: Records) -> Iterator[str]:
     active: dict[str, set[str]] = defaultdict(set)
     for event in records.events:
-        job = records.by_id[event["job_id"]]
-        mine = active[job["user_id"]]
-        (mine.add if event["to_state"] in ACTIVE else mine.discard)(job["id"])
+        owner = records.owner_of.get(event["job_id"], f"nobody known: {event['job_id']}")
+        mine = active[owner]
+        (mine.add if event["to_state"] in ACTIVE else mine.discard)(event["job_id"])
         if len(mine) > ACTIVE_MAX:
-            yield f"{job['user_id']} has {len(mine)} active jobs at event {event['seq']}"
+            yield f"{owner} has {len(mine)} active jobs at event {event['seq']}"
 
 
 def i3_one_message_for_each_delivery(world: World, records: Records) -> Iterator[str]:
@@ -150,6 +177,9 @@ def i3_pictures_go_to_their_owners(world: World, records: Records) -> Iterator[s
         if job["channel_id"] is not None
     }
     wishes = {wish.acked.id: wish for wish in world.wishes if wish.acked is not None}
+    for wish in wishes.values():  # of what was deleted since no row is left
+        if wish.acked.id not in records.by_id:
+            owners[100 + wish.person, marker_of(wish.acked.id, 0, DeliveryKind.PICTURE)] = {"id": wish.acked.id}
     for message in world.chat.messages:
         if not message.files:
             continue
@@ -181,13 +211,11 @@ def i5_one_job_for_each_key(world: World, records: Records) -> Iterator[str]:
         if count > 1:
             yield f"{prompt!r} became {count} jobs"
     for wish in world.wishes:
-        if wish.acked is not None and wish.prompt not in prompts:
+        if wish.acked is not None and wish.prompt not in prompts and not may_be_gone(world, wish):
             yield f"{wish.prompt!r} has no job"
 
 
 def json_prompt(job: Row) -> str:
-    import json
-
     return json.loads(job["order"])["prompt"]
 
 
@@ -204,7 +232,10 @@ def i6_history_is_legal(_: World, records: Records) -> Iterator[str]:
                 if not may_move(JobState(before), JobState(after)):
                     yield f"job {job_id}: {before} to {after} is not legal"
             state, generation = after, event["generation"]
-        if state != records.by_id[job_id]["state"]:
+        if job_id not in records.by_id:
+            if state not in (*ENDED, "purged"):
+                yield f"job {job_id} is gone, and its history ends {state}"
+        elif state != records.by_id[job_id]["state"]:
             yield f"job {job_id}: its history ends {state}, its row says {records.by_id[job_id]['state']}"
 
 
@@ -306,6 +337,8 @@ def i13_a_slot_is_freed_when_the_worker_stopped(world: World, records: Records) 
     """An active job becomes cancelled only after its worker stopped it, or forgot it, or its lease ran out."""
     runs = {str(told.key): told for worker in world.workers for told in worker.log}
     for job_id, events in records.of_job.items():
+        if job_id not in records.by_id:  # deleted: its history says no more how it was given back
+            continue
         for event in events:
             if event["to_state"] != "cancelled" or event["from_state"] not in ACTIVE or event["actor"] == "janitor":
                 continue
@@ -352,7 +385,12 @@ CHECKS: Iterable[Check] = (
     i3_one_message_for_each_delivery, i3_whatever_ended_was_told, i3_pictures_go_to_their_owners, i4_no_write_under_an_old_epoch,
     i5_one_job_for_each_key, i6_history_is_legal, i7_done_means_results_and_bytes, i8_slots_and_leases_are_given_back,
     i9_tries_have_an_end, i9_runs_have_an_end, i10_epochs_only_grow, i13_a_worker_runs_what_fits,
-    i13_a_slot_is_freed_when_the_worker_stopped, i14_a_worker_is_leased_what_it_has_places_for,
+    i11_each_claim_plans_on_what_the_ledger_says, i11_each_lease_stands_within_its_window, i11_absence_earns_nothing,
+    i12_no_worker_idles_beside_what_it_could_do,
+    i13_a_slot_is_freed_when_the_worker_stopped, i14_a_host_leases_what_it_sees_places_for,
+    i14_what_is_leased_beyond_the_places_goes_back, i14_a_worker_is_leased_what_it_has_places_for,
     i15_cancelled_jobs_post_no_picture, i18_few_requests_are_invalid,
+    i17_no_table_tells_of_a_deleted_person, i17_no_byte_of_a_deleted_prompt_is_left, i17_no_picture_file_of_a_deleted_person_is_left,
+    i17_nothing_is_posted_after_a_deletion, i17_what_was_being_made_is_stopped, i17_no_prompt_is_logged,
     i19_nothing_is_left_behind, no_picture_before_its_result,
 )  # fmt: skip

@@ -63,7 +63,7 @@ KEPT: list[World] = []
 
 def _warm_up(template: Path) -> None:
     """An engine's first connection of a process asks more than later ones: not in a seed that must be the same each time."""
-    calm = Plan(seats=2, people=1, wishes=1, models=("alpha",), workers=[{"models": ("alpha",), "max_batch": 1, "step": 0.1}], loses=0.0)
+    calm = Plan(seats=2, people=1, wishes=1, models=("alpha",), workers=[{"models": ("alpha",), "max_batch": 1, "step": 0.1}], loses=0.0, erasings=[])
     world = World(0, template, draw=lambda _: calm)
     KEPT.append(world)
     world.play()

@@ -4,6 +4,7 @@ Several simulated hosts may open one file, as several hosts do one PostgreSQL: a
 A dead host's connections are closed where they stand, which is what the kernel does for a killed process.
 """
 
+import asyncio
 import random
 import re
 import sqlite3
@@ -16,6 +17,7 @@ from typing import Any
 
 import aiosqlite
 
+from database.engine import Database
 from tests.simulation.loop import HOST, SimLoop
 
 EPOCH = datetime(2026, 11, 21, 8, 0, tzinfo=UTC)
@@ -188,6 +190,37 @@ class SimConnection(aiosqlite.Connection):
         await _pause(self._db)  # here a process may die with its commit done and nobody told
         if wrote and self._db.rng.random() < self._db.lost_answers:
             raise Refusal(sqlite3.SQLITE_BUSY, "the answer to a commit was lost")
+
+
+class SimLedger(Database):
+    """The real one has a thread that empties the WAL for it. Here other hosts may be in the way, as no second one ever is on a real SQLite."""
+
+    def __init__(self, writer: Any, reader: Any, database: SimDatabase) -> None:
+        super().__init__(writer, reader)
+        self._simulated = database
+        self.flushed: bool | None = None
+        """Whether the last emptying succeeded; None where none was tried."""
+
+    async def flush_words(self) -> bool:
+        self.flushed = False
+        for _ in range(20):
+            await _pause(self._simulated)
+            if self._simulated.loop.time() >= self._simulated.away_until and _emptied(self._simulated.file):
+                self.flushed = True
+                return True
+            await asyncio.sleep(0.05)
+        return False
+
+
+def _emptied(file: Path) -> bool:
+    raw = sqlite3.connect(file, timeout=0)
+    try:
+        busy, *_ = raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    except sqlite3.OperationalError:
+        return False
+    finally:
+        raw.close()
+    return not busy
 
 
 async def _pause(database: SimDatabase) -> None:

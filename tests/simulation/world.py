@@ -14,12 +14,16 @@ from typing import Any
 
 import aiosqlite
 
-from jobs.errors import IdempotencyConflict, StoreUnavailable, WaitingLimitReached
+from jobs.errors import IdempotencyConflict, JobNotFound, StoreUnavailable, WaitingLimitReached
+from jobs.fairness import Rules
 from jobs.job import Job, Place, UserId
 from jobs.request import Request
 from tests.simulation.chat import Chat
+from tests.simulation.fair import FairWatch, draw_rules
+from tests.simulation.forgetting import Deletion, Erasing, LogEar, clear_files_away, draw_erasings, have_everything_deleted
 from tests.simulation.gpu import SimWorker
-from tests.simulation.host import SimHost, Surroundings, Write
+from tests.simulation.host import SimHost, Surroundings, Take, Write
+from tests.simulation.idling import IdleWatch
 from tests.simulation.loop import SimLoop
 from tests.simulation.sqlite import EPOCH, SimDatabase
 
@@ -39,6 +43,7 @@ class Wish:
     key: str
     asked_at: float
     acked: Job | None = None
+    acked_at: float | None = None
     refused: str | None = None
     tries: int = 0
     cancel_told: str | None = None
@@ -62,6 +67,10 @@ class Plan:
     same_seed: float = 0.3
     latency: float = 0.002
     """Seconds a statement may take to reach the database."""
+    erasings: list[Erasing] | None = None
+    """Who has everything deleted; None: drawn apart, from the seed."""
+    rules: Rules | None = None
+    """Of fairness; None: drawn apart, from the seed."""
     spoil: str = ""
     """SQL that takes a constraint away: for mutants only."""
 
@@ -102,6 +111,10 @@ class World:
         self.rng = random.Random(seed)
         random.seed(seed)  # the code's own jitter
         self.plan = (draw or draw_plan)(self.rng)
+        if self.plan.erasings is None:
+            self.plan.erasings = draw_erasings(random.Random(f"seed {seed}: deletions"), self.plan)
+        if self.plan.rules is None:
+            self.plan.rules = draw_rules(random.Random(f"which rules in seed {seed}"))
         self.is_calm = not self.plan.troubles and not self.plan.kills and not self.plan.loses
         self.loop = SimLoop(random.Random(self.rng.getrandbits(64)))
         self.folder = Path(tempfile.mkdtemp(prefix="darkroom-sim-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
@@ -112,6 +125,13 @@ class World:
             raw.close()
         self.history: list[tuple[float, str]] = []
         self.writes: list[Write] = []
+        self.takes: list[Take] = []
+        self.deletions: list[Deletion] = []
+        self.left_in_files: list[str] = []
+        self.died: dict[int, float] = {}
+        self.stops: list[tuple[float, float]] = []
+        """When hosts stood still."""
+        self.ear = LogEar()
         self.wishes: list[Wish] = []
         self.database = SimDatabase(self.folder / "sim.sqlite3", self.loop, random.Random(self.rng.getrandbits(64)))
         self.database.latency = self.plan.latency
@@ -122,9 +142,11 @@ class World:
         ]
         for worker in self.workers:
             worker.loses = self.plan.loses
+        self.fair = FairWatch(self.database, self.plan.rules)
+        self.idle = IdleWatch(self)
         self.around = Surroundings(
             loop=self.loop, rng=random.Random(self.rng.getrandbits(64)), database=self.database, chat=self.chat, workers=self.workers,
-            folder=self.folder, writes=self.writes,
+            folder=self.folder, writes=self.writes, takes=self.takes, fair=self.fair, rules=self.plan.rules,
         )  # fmt: skip
         self.hosts: dict[int, SimHost] = {}
         self.all_hosts: list[SimHost] = []
@@ -133,6 +155,7 @@ class World:
         self._kill_at: dict[int, int] = {}
         self.complaints: list[str] = []
         self.faults_over = False
+        self.peace_at: float | None = None
         self.loop.before_step = self._maybe_kill
         aiosqlite.connect = self.database.connect  # type: ignore[assignment]
 
@@ -158,6 +181,7 @@ class World:
         if host.number in self.loop.dead:
             return
         self.note(f"host {host.number} is killed {why}")
+        self.died[host.number] = self.loop.time()
         self.loop.kill(host.number)
         self.loop.stopped.discard(host.number)
         self.database.drop(host.number)
@@ -208,7 +232,7 @@ class World:
     async def _person(self, number: int, wishes: int) -> None:
         user = UserId(f"discord:{number}")
         place = Place(guild_id="10", channel_id=str(100 + number), locale="en")
-        for _ in range(wishes):
+        for count in range(1, wishes + 1):
             await asyncio.sleep(self.rng.expovariate(1 / 12) if self.rng.random() < 0.7 else 0.0)
             wish = Wish(number, f"wish {len(self.wishes)} of person {number}", f"key-{len(self.wishes)}-{number}", self.loop.time())
             self.wishes.append(wish)
@@ -219,6 +243,13 @@ class World:
             job = await self._insist(wish, request, user, place)
             if job is not None and self.rng.random() < self.plan.cancels:
                 self.loop.create_task(self._cancel(wish, job, user))
+            await self._erase_what_is_due(number, count, user)
+
+    async def _erase_what_is_due(self, number: int, count: int, user: UserId) -> None:
+        for due in self.plan.erasings or ():
+            if (due.person, due.after) == (number, count):
+                await asyncio.sleep(due.delay)
+                await have_everything_deleted(self, number, user, random.Random(f"{number} of {self.seed}"))
 
     async def _insist(self, wish: Wish, request: Request, user: UserId, place: Place) -> Job | None:
         """Ask until answered, under one key, as a client that is told nothing does."""
@@ -242,6 +273,7 @@ class World:
                 self.complaints.append(f"a person who asked was answered {error!r}")
                 wish.refused = "error"
                 return None
+            wish.acked_at = self.loop.time()
             self.note(f"{wish.prompt}: job {wish.acked.id} acknowledged at try {wish.tries}")
             return wish.acked
 
@@ -255,6 +287,10 @@ class World:
             try:
                 async with asyncio.timeout(60):
                     after = await host.ask(lambda host=host: host.desk.cancel(job.id, user_id=user))
+            except JobNotFound:
+                if not any(deletion.person == wish.person for deletion in self.deletions):
+                    self.complaints.append(f"{wish.prompt!r} was to be cancelled and was not there")
+                return
             except (ConnectionResetError, StoreUnavailable, TimeoutError):
                 await asyncio.sleep(1.0)
                 continue
@@ -273,6 +309,13 @@ class World:
 
     def play(self) -> None:
         """Until everything has drained; complaints say what did not."""
+        self.ear.begin()
+        try:
+            self._play()
+        finally:
+            self.ear.end()
+
+    def _play(self) -> None:
         for seat in range(self.plan.seats):
             self.loop.outside(self.rng.uniform(0, 2) if seat else 0.0, self.boot, seat)
         people = [self.plan.wishes // self.plan.people + (n < self.plan.wishes % self.plan.people) for n in range(self.plan.people)]
@@ -281,13 +324,23 @@ class World:
         for at, name, how in self.plan.troubles:
             self.loop.outside(at, self._trouble, name, how)
             last = max(last, at)
-        self.loop.run_until(self._asked_all, limit=240.0)
-        self.loop.run_until(lambda: self.loop.time() >= last, limit=last)
+        self._run(self._asked_all, limit=240.0)
+        self._run(lambda: self.loop.time() >= last, limit=last)
         self._make_peace()
         limit = self.loop.time() + PEACE_LIMIT
-        if not self.loop.run_until(self._drained, limit=limit):
+        if not self._run(self._drained, limit=limit):
             self.complaints.append(f"I16: not drained {PEACE_LIMIT:.0f} s after the last fault")
         self.loop.run_until(lambda: False, limit=self.loop.time() + 25.0)  # late effects show themselves
+        if self.deletions:
+            sweep = self._spawn(clear_files_away(self))
+            self.loop.run_until(sweep.done, limit=self.loop.time() + 60.0)
+
+    def _run(self, done: Callable[[], bool], *, limit: float) -> bool:
+        def looked_and_done() -> bool:
+            self.idle.look()
+            return done()
+
+        return self.loop.run_until(looked_and_done, limit=limit)
 
     def _spawn(self, coro: Any) -> Any:
         asyncio._set_running_loop(self.loop)
@@ -307,6 +360,7 @@ class World:
     def _make_peace(self) -> None:
         self.note("peace")
         self.faults_over = True
+        self.peace_at = self.loop.time()
         self._kill_at.clear()
         chat = self.chat
         chat.loses = chat.hangs = chat.errors = chat.limits = chat.down_until = chat.forbidden_until = 0.0
@@ -335,6 +389,8 @@ class World:
         return not waiting and not owed
 
     def clean(self) -> None:
+        self.idle.close()
+        self.fair.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
@@ -402,7 +458,9 @@ def host_stops_for_a_while(world: World) -> None:
     host = _a_host(world)
     if host is not None and host.number not in world.loop.stopped:
         world.loop.stopped.add(host.number)
-        world.loop.outside(world.rng.choice((15.0, 45.0, 60.0, 130.0)), world.loop.stopped.discard, host.number)
+        seconds = world.rng.choice((15.0, 45.0, 60.0, 130.0))
+        world.stops.append((world.loop.time(), world.loop.time() + seconds))
+        world.loop.outside(seconds, world.loop.stopped.discard, host.number)
 
 
 def host_is_killed(world: World) -> None:
