@@ -134,8 +134,9 @@ class LineKeeper:
             self._fleet = first["fleet"]
         _tell(line, news)
         if self._is_new:
-            # Their jobs were read as the ledger has them now, so nothing of the news was seen to begin: it begins here.
-            line.begins({UserId(event["j_user_id"]) for event in news if event["fresh"] and event["j_user_id"] is not None})
+            # Jobs were read as the ledger has them now, so nothing of the news, and no end of a back-off, was seen to begin: it begins here.
+            woken = {waiting.user_id for waiting in line.waiting.values() if waiting.not_before is not None}
+            line.begins(woken | {UserId(event["j_user_id"]) for event in news if event["fresh"] and event["j_user_id"] is not None})
             self._is_new = False
         self._seen = first["position"]
         if limits is not None:
@@ -227,7 +228,8 @@ def _set(line: Line, job_id: str, event: RowMapping, *, settled: bool) -> None:
         line.ends(JobId(job_id), 1.0, settled=settled)
     row = _row_of(event) if state == "queued" else None
     if row is not None and _is_claimable(row):
-        line.waits(_waiting(row), settled=settled)
+        # Of a back-off the log tells the beginning alone: whoever reads of it after its end is the first to see that end.
+        line.waits(_waiting(row), settled=settled and row["not_before"] is None)
     else:
         line.leaves(JobId(job_id))
 

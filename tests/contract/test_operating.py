@@ -23,7 +23,7 @@ from database.retention import Ages, sweep
 from database.session_store import SqlSessionStore
 from database.tables import metadata
 from jobs.errors import JobNotFound, LeaseLost
-from jobs.job import InputPicture, Job, JobState, Picture
+from jobs.job import Failure, InputPicture, Job, JobState, Picture
 from jobs.line import Line
 from jobs.run import Run, RunKey
 from tests.contract.asking import ANA, BEN, EVA, HERE, MAKING, ask, by_turns, claim, leased, order, waits
@@ -256,14 +256,35 @@ async def test_who_comes_back_while_a_host_begins_anew_has_no_credit_for_the_tim
     await ask(store, ANA)
     await ask(store, BEN)
 
+    for host in (SqlJobStore(database, owner="begins anew"), store):
+        assert await stands_at_the_clock(host, ANA)
+
+
+async def stands_at_the_clock(host: SqlJobStore, user) -> bool:
+    """And not below it, which only moves while others are served."""
+
     def standing(line: Line) -> tuple[float, float]:
         (pool,) = line.books.pools.values()
-        return line.books.v(ANA, pool.id), pool.clock
+        return line.books.v(user, pool.id), pool.clock
 
-    for host in (SqlJobStore(database, owner="begins anew"), store):
-        v, clock = await host.look(standing, fresh=0)
-        assert clock > 100
-        assert v >= clock
+    v, clock = await host.look(standing, fresh=0)
+    assert clock > 100
+    return v >= clock
+
+
+async def test_a_back_off_whose_end_no_host_saw_gives_no_credit_for_its_time(store: SqlJobStore, database: Database):
+    await served(store, ANA, times=1, cost=1.0)
+    later = SqlJobStore(database, owner="looks only later")
+    await waits(later)
+    job = await ask(store, ANA)
+    (held,) = await store.claim("gpu", by_turns(1), lease_seconds=30)
+    await store.retry(Run.of(held).key, Failure(code="worker_unreachable"), delay_seconds=3600, attempts_max=3)
+    await served(store, BEN, times=6, cost=40.0)
+    await do(database, f"UPDATE job SET not_before = created_at WHERE id = '{job.id}'")
+
+    for host in (SqlJobStore(database, owner="begins anew"), later):
+        assert [found.id for found in await waits(host)] == [job.id]
+        assert await stands_at_the_clock(host, ANA)
 
 
 async def test_the_account_of_somebody_long_gone_goes_once_it_says_nothing(store: SqlJobStore, database: Database):
