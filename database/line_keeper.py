@@ -134,7 +134,7 @@ class LineKeeper:
             self._fleet = first["fleet"]
         _tell(line, news)
         if self._is_new:
-            # Jobs were read as the ledger has them now, so nothing of the news, and no end of a back-off, was seen to begin: it begins here.
+            # Jobs were read as they are now, so nothing of the news, and no end of a back-off, was seen to begin: it begins here.
             woken = {waiting.user_id for waiting in line.waiting.values() if waiting.not_before is not None}
             line.begins(woken | {UserId(event["j_user_id"]) for event in news if event["fresh"] and event["j_user_id"] is not None})
             self._is_new = False

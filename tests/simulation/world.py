@@ -95,6 +95,15 @@ def draw_plan(rng: random.Random) -> Plan:
     return plan
 
 
+def _completed(plan: Plan, seed: int) -> Plan:
+    """With what is drawn apart, so that it changes nothing in seeds that do not have it."""
+    if plan.erasings is None:
+        plan.erasings = draw_erasings(random.Random(f"seed {seed}: deletions"), plan)
+    if plan.rules is None:
+        plan.rules = draw_rules(random.Random(f"{seed} rules"))
+    return plan
+
+
 def draw_trouble(rng: random.Random, *, name: str) -> Plan:
     """A scenario with one sort of trouble and nothing else."""
     plan = draw_plan(rng)
@@ -110,11 +119,7 @@ class World:
         self.seed = seed
         self.rng = random.Random(seed)
         random.seed(seed)  # the code's own jitter
-        self.plan = (draw or draw_plan)(self.rng)
-        if self.plan.erasings is None:
-            self.plan.erasings = draw_erasings(random.Random(f"seed {seed}: deletions"), self.plan)
-        if self.plan.rules is None:
-            self.plan.rules = draw_rules(random.Random(f"which rules in seed {seed}"))
+        self.plan = _completed((draw or draw_plan)(self.rng), seed)
         self.is_calm = not self.plan.troubles and not self.plan.kills and not self.plan.loses
         self.loop = SimLoop(random.Random(self.rng.getrandbits(64)))
         self.folder = Path(tempfile.mkdtemp(prefix="darkroom-sim-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
