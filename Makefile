@@ -8,14 +8,17 @@ PYTHON ?= python3
 demo: $(VENV)/.demo
 	@$(BIN)/darkroom demo $(if $(ONCE),--once)
 
+# Tests wait more than they compute: twice as many side by side as there are cores.
+SIDE_BY_SIDE ?= $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
+
 # Everything: lint, types, architecture, unit, contract (SQLite and a real PostgreSQL), integration, real processes.
 # Files side by side, as many as there are cores: what needs a quiet machine says so by its own patience.
 test: $(VENV)/.dev lint
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadfile
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(SIDE_BY_SIDE) --dist loadfile
 
 # The everyday subset: no trained weights, no kills, no browser.
 quick: $(VENV)/.dev
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not slow" -n auto --dist loadfile
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not slow" -n $(SIDE_BY_SIDE) --dist loadfile
 
 lint: $(VENV)/.dev
 	@$(BIN)/ruff check .
