@@ -338,7 +338,8 @@ class World:
         self.loop.run_until(lambda: False, limit=self.loop.time() + 25.0)  # late effects show themselves
         if self.deletions:
             sweep = self._spawn(clear_files_away(self))
-            self.loop.run_until(sweep.done, limit=self.loop.time() + 60.0)
+            if not self.loop.run_until(sweep.done, limit=self.loop.time() + 700.0):
+                self.complaints.append("I17: nobody swept the files")
 
     def _run(self, done: Callable[[], bool], *, limit: float) -> bool:
         def looked_and_done() -> bool:
