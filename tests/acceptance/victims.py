@@ -55,8 +55,14 @@ class Victims:
         await process.start()
 
     async def back(self) -> None:
-        """Wait until the host serves, started again where it found no database."""
-        await eventually(self._is_back, seconds=90, what=f"the host ({self._lab.host.log})")
+        """Wait until the host serves, started again where it found no database, and has its worker.
+
+        A worker that died again and again is kept out by its breaker: 15 s first, twice as long each time, 375 s at most.
+        """
+        try:
+            await eventually(self._is_back, seconds=450, what="the host with its worker")
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self._lab.host.log.read_text()[-6000:]}") from None
 
     async def _is_back(self) -> bool:
         host = self._lab.host
