@@ -50,7 +50,7 @@ class Mutant:
         workers = [how | {"models": (model,)} for model in models] if self.apart else [dict(how), dict(how)]
         plan = Plan(seats=self.seats, people=3, wishes=9, models=models, workers=workers, loses=0.0, spoil=self.spoil)
         if self.crowd:
-            plan.people, plan.wishes, plan.workers = 4, 24, [how | {"max_batch": 2}]
+            plan.people, plan.wishes, plan.workers = 4, 24, [how | {"max_batch": 4}]
         plan.latency, plan.same_seed = self.latency, self.same_seed
         plan.rules = TIGHT if self.tight else Rules()
         plan.erasings = [Erasing(person=n, after=rng.randint(1, 3), delay=rng.uniform(0, 12)) for n in range(3)] if self.deletes else []
@@ -112,10 +112,10 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(defect=defects.a_refused_lease_is_kept, found_by=("i14_what_is_leased_beyond_the_places_goes_back",), step=3.0),
     Mutant(defect=defects.charges_of_other_hosts_unread, found_by=I11[:1], step=0.3),
-    Mutant(defect=defects.riders_without_window, found_by=I11[1:], tight=True, crowd=True, seats=1, step=1.0),
+    Mutant(defect=defects.riders_without_window, found_by=I11[1:], tight=True, crowd=True, seats=1, step=2.0),
     Mutant(
         defect=defects.who_comes_back_to_a_new_line_does_not_begin, found_by=("i11_absence_earns_nothing",),
-        troubles=(*DEATHS, "database_is_busy"), step=0.3,
+        troubles=("host_is_killed", "database_is_busy"), crowd=True, step=1.0,
     ),
     Mutant(defect=defects.log_numbers_begin_anew, found_by=(*I11[:1], "I16", "i12_no_worker_idles_beside_what_it_could_do"), deletes=True, step=3.0),
     Mutant(defect=defects.nobody_is_woken, found_by=("i12_no_worker_idles_beside_what_it_could_do",), seats=1),
