@@ -2,15 +2,17 @@
 
 The rehearsal and a worker without a GPU run beside the real host on this machine. ``raw_ack_p50_ms`` is the baseline: the same host
 answering one command at a time. ``--crowd`` asks as 2,000 members, 200 times a second for a minute, under Discord's own rate limits.
+``--guild`` looks at a large server.
 """
 
 import argparse
 import asyncio
 import json
 import statistics
+from collections.abc import Sequence
 from typing import Any
 
-from benchmarks.processes import cpu_seconds, lab_with_fake_worker, rss_mib
+from benchmarks.processes import WIDE, cpu_seconds, lab_with_fake_worker, rss_mib
 from rehearsal.clock import Snowflakes
 from tests.acceptance.lab import MEMBERS, Lab, button, eventually, is_picture
 
@@ -34,7 +36,7 @@ async def acks(lab: Lab, *, per_second: float, seconds: float) -> list[float]:
     return list(await asyncio.gather(*(one(n) for n in range(int(per_second * seconds)))))
 
 
-async def autocompletes(lab: Lab, *, rounds: int) -> list[float]:
+async def autocompletes(lab: Lab, *, rounds: int, names: Sequence[str] = MEMBERS) -> list[float]:
     """Milliseconds from typing to suggestions, for models, LoRAs and sizes in turn, eight members at once."""
     lobby = await lab.channel_id("welcome")
     found: list[float] = []
@@ -42,7 +44,7 @@ async def autocompletes(lab: Lab, *, rounds: int) -> list[float]:
     async def one(number: int) -> None:
         focused, typed = (("model", "h"), ("lora", "f"), ("size", "1"))[number % 3]
         options = {"prompt": "x", focused: typed}
-        body = {"as": MEMBERS[number % 6], "channel_id": lobby, "name": "imagine", "options": options, "focused": focused}
+        body = {"as": names[number % len(names)], "channel_id": lobby, "name": "imagine", "options": options, "focused": focused}
         record: dict[str, Any] = await lab.post("/control/autocomplete", body)
         found.append(record["acked_after_ms"] if record["state"] == "acked" else float("inf"))
 
@@ -146,6 +148,24 @@ async def measure_crowd(*, members: int, rate: float, seconds: float) -> dict[st
     }  # fmt: skip
 
 
+async def measure_guild(*, members: int, channels: int) -> dict[str, float]:
+    """A large guild, with the members intent on: the bot's memory, and autocomplete for its members in turn."""
+    limits = {**WIDE, "members_intent": True}
+    async with lab_with_fake_worker(limits=limits, started=False, MEMBERS_INTENT="yes") as (lab, _):
+        names = await join(lab, members)
+        guild = lab.rehearsal.info()["guild_ids"][0]
+        for number in range(channels):
+            await lab.post("/control/channels", {"guild_id": guild, "name": f"room-{number}", "type": 0})
+        await lab.host.start()
+        await lab.up()
+        before = rss_mib(lab.host.pid)
+        completed = await autocompletes(lab, rounds=600, names=names)
+        await acks(lab, per_second=10, seconds=10)
+        after = rss_mib(lab.host.pid)
+    figures = {"rss_before_mib": before, "rss_mib": after, "autocomplete_p99_ms": percentile(completed, 0.99)}
+    return {"members": members, "channels": channels, **figures}
+
+
 async def _drained(lab: Lab) -> bool:
     async with lab.web.get(f"{lab.studio}/health") as answer:
         health = await answer.json()
@@ -158,8 +178,11 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--rate", type=float, default=50.0, help="commands a second under load")
     parser.add_argument("--crowd", action="store_true", help="2,000 members, 200 commands a second, for a minute (--quick: ten seconds)")
+    parser.add_argument("--guild", action="store_true", help="10,000 members and 480 channels: memory and autocomplete")
     chosen = parser.parse_args()
-    if chosen.crowd:
+    if chosen.guild:
+        figures = asyncio.run(measure_guild(members=10_000, channels=480))
+    elif chosen.crowd:
         figures = asyncio.run(measure_crowd(members=2000, rate=200.0, seconds=10 if chosen.quick else 60))
     else:
         figures = asyncio.run(measure(quick=chosen.quick, rate=chosen.rate))

@@ -54,14 +54,14 @@ async def _answers(url: str) -> bool:
 
 @asynccontextmanager
 async def lab_with_fake_worker(
-    *, step_seconds: float = 0.005, max_batch: int = 8, limits: dict[str, Any] = WIDE
+    *, step_seconds: float = 0.005, max_batch: int = 8, limits: dict[str, Any] = WIDE, started: bool = True, **settings: str
 ) -> AsyncIterator[tuple[Lab, FakeWorker]]:
     """Rehearsal and host as for the tests; the worker draws flat colours, so that only the house itself is measured.
 
-    ``limits`` are the rehearsal's; none means Discord's own.
+    ``limits`` are the rehearsal's; none means Discord's own. Not ``started``: the caller starts the host.
     """
     config = RehearsalConfig(seed="demo", **limits)
     with tempfile.TemporaryDirectory() as folder:
         async with FakeWorker(step_seconds=step_seconds, max_batch=max_batch).serve() as worker:
-            async with open_lab(Path(folder), [worker.url], rehearsal=config) as lab:
+            async with open_lab(Path(folder), [worker.url], rehearsal=config, started=started, **settings) as lab:
                 yield lab, worker
