@@ -14,7 +14,7 @@ from typing import Any
 
 from benchmarks.processes import WIDE, cpu_seconds, lab_with_fake_worker, rss_mib
 from rehearsal.clock import Snowflakes
-from tests.acceptance.lab import MEMBERS, Lab, button, eventually, is_picture
+from tests.acceptance.lab import MEMBERS, Lab, button, eventually, is_picture, texts
 
 
 def percentile(values: list[float], share: float) -> float:
@@ -67,23 +67,24 @@ async def last_step_to_message_ms(lab: Lab, worker: Any, *, rounds: int) -> list
     """
     found: list[float] = []
     for number in range(rounds):
+        wish = f"a moon, number {number} of many"
         worker.gate.clear()
-        before = {m["id"] for m in await lab.everything() if is_picture(m)}
-        await lab.imagine(MEMBERS[number % 6], f"a moon, number {number}", steps=1)
-        await eventually(lambda: _running(worker, number), what="a running job")
+        await lab.imagine(MEMBERS[number % 6], wish, steps=1)
+        await eventually(lambda: _stands(worker, wish), what="a run that stands after its last step")
         started = lab.rehearsal.twin.clock.now()
         worker.gate.set()
-        message = await eventually(lambda: _new_picture(lab, before), pause=0.2, what="the picture")
+        message = await eventually(lambda: _picture_of(lab, wish), pause=0.2, what="the picture")
         found.append((Snowflakes.seconds(int(message["id"])) - started) * 1000)
     return found
 
 
-async def _running(worker: Any, number: int) -> bool:
-    return any(f"number {number}" in order["prompt"] for order in worker.orders.values())
+async def _stands(worker: Any, wish: str) -> bool:
+    await asyncio.sleep(2 * worker.step_seconds)  # its one step
+    return any(wish == order["prompt"] for order in worker.orders.values())
 
 
-async def _new_picture(lab: Lab, before: set[str]) -> dict[str, Any] | None:
-    return next((message for message in await lab.everything() if is_picture(message) and message["id"] not in before), None)
+async def _picture_of(lab: Lab, wish: str) -> dict[str, Any] | None:
+    return next((message for message in await lab.everything() if is_picture(message) and wish in texts(message)), None)
 
 
 async def measure(*, quick: bool, rate: float = 50.0) -> dict[str, float]:
@@ -93,7 +94,7 @@ async def measure(*, quick: bool, rate: float = 50.0) -> dict[str, float]:
             await lab.imagine(member, "a star to begin with", steps=1)
         alone = await acks(lab, per_second=2, seconds=5)
         loaded = await acks(lab, per_second=rate, seconds=5 if quick else 30)
-        await eventually(lambda: _drained(lab), seconds=60, what="an empty queue")
+        await eventually(lambda: _drained(lab), seconds=300, what="an empty queue")
         latency = await last_step_to_message_ms(lab, worker, rounds=6 if quick else 20)
         completed = await autocompletes(lab, rounds=60 if quick else 600)
         refused, requests = await own_429(lab)
@@ -167,9 +168,13 @@ async def measure_guild(*, members: int, channels: int) -> dict[str, float]:
 
 
 async def _drained(lab: Lab) -> bool:
+    """Nobody waits, and no message comes any more."""
+    before = [message["id"] for message in await lab.everything()]
+    await asyncio.sleep(2)
     async with lab.web.get(f"{lab.studio}/health") as answer:
         health = await answer.json()
-    return not health["queue_length"] and not any(button(m, "cancel") for m in await lab.everything())
+    after = await lab.everything()
+    return not health["queue_length"] and [m["id"] for m in after] == before and not any(button(m, "cancel") for m in after)
 
 
 def main() -> None:
