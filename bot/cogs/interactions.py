@@ -25,6 +25,8 @@ _log = logging.getLogger(__name__)
 ANSWER_BUDGET = 0.1
 """Seconds a handler may take before the answer is deferred: people see at once that they were heard, well within Discord's 3 s."""
 
+_DEFERRED = "darkroom: deferred"
+
 CALL_TIMEOUT = 15.0
 """Seconds for one answer. Longer than the 3 s it has, since the library retries inside it."""
 
@@ -119,9 +121,17 @@ async def answer_in_time(interaction: discord.Interaction, work: Coroutine[Any, 
     async with asyncio.TaskGroup() as group:
         task = group.create_task(_explained(work, locale_of(interaction)))
         await asyncio.wait({task}, timeout=ANSWER_BUDGET)
-        if not task.done() and not interaction.response.is_done():
-            await quietly(interaction.response.defer(ephemeral=True, thinking=True))
+        if not task.done():
+            await defer(interaction)
     await tell(interaction, task.result())
+
+
+async def defer(interaction: discord.Interaction) -> None:
+    """The answer comes later. Once, whoever says so first: the work that knows it will take long, or whoever waits for it."""
+    if interaction.response.is_done() or interaction.extras.get(_DEFERRED):
+        return
+    interaction.extras[_DEFERRED] = True  # while the request is on its way, the response is not done yet
+    await quietly(interaction.response.defer(ephemeral=True, thinking=True))
 
 
 async def _explained(work: Coroutine[Any, Any, Answer], locale: str) -> Answer:

@@ -7,7 +7,7 @@ from functools import partial
 
 import discord
 
-from bot.cogs.interactions import locale_of, user_of
+from bot.cogs.interactions import defer, locale_of, user_of
 from bot.cogs.members import Preferences
 from bot.cogs.preferring import Choices
 from bot.cogs.sessions.channels import Studios
@@ -68,7 +68,9 @@ class Taker:
         wish = Wish(person=interaction.user, request=request, channel=interaction.channel, locale=locale)
         for gate in self._gates:
             await gate(wish)
-        channel_id = await self._studios.find_or_make(interaction.user, locale=locale, before_making=partial(self._may_wait, wish))
+        channel_id = await self._studios.find_or_make(
+            interaction.user, locale=locale, before_making=partial(self._may_wait, wish), when_slow=partial(defer, interaction)
+        )
         if self._is_adult(request.model):
             await self._studios.restrict_by_age(channel_id)
         place = Place(guild_id=str(interaction.guild_id), channel_id=str(channel_id), locale=locale)

@@ -90,6 +90,10 @@ class SessionStore(Protocol):
         ...
 
 
+async def _nothing() -> None:
+    return
+
+
 class Studios:
     """The private channels of one guild. Works from the gateway's cache; only making one asks Discord anything."""
 
@@ -129,14 +133,25 @@ class Studios:
         return await self._adopt(person_id)
 
     async def find_or_make(
-        self, person: discord.abc.User, *, locale: str | None, before_making: Callable[[], Awaitable[None]] | None = None
+        self,
+        person: discord.abc.User,
+        *,
+        locale: str | None,
+        before_making: Callable[[], Awaitable[None]] = _nothing,
+        when_slow: Callable[[], Awaitable[None]] = _nothing,
     ) -> int:
-        """The person's channel id. Raises StudioImpossible, StoreUnavailable, and what discord.py and ``before_making`` raise."""
+        """The person's channel id. Raises StudioImpossible, StoreUnavailable, and what discord.py and ``before_making`` raise.
+
+        ``when_slow`` is awaited before what takes its time: in a crowd studios are made a few a second.
+        """
         lock = self._locks.setdefault(person.id, asyncio.Lock())
+        if lock.locked():
+            await when_slow()
         async with lock:  # two commands of one person make one channel
             found = await self.find(person.id)
-            if found is None and before_making is not None:
+            if found is None:
                 await before_making()
+                await when_slow()
             channel_id = found or await self._make(person, locale)
             await self._note_use(person.id, channel_id, is_new=found is None)
             return channel_id
