@@ -170,6 +170,17 @@ async def test_a_slow_ledger_is_waited_for_behind_a_deferred_answer(scene: Scene
     assert "Your studio" in record["original"]["content"] or "your studio" in record["original"]["content"]
 
 
+async def test_a_newcomer_hears_at_once_while_the_studio_is_still_being_made(scene: Scene, monkeypatch):
+    monkeypatch.setattr("bot.cogs.interactions.ANSWER_BUDGET", 30.0)  # so that nobody defers for having waited
+    await scene.fault("slow:1.5", path=r"/guilds/\d+/channels$", method="POST")
+    wishes = [scene.play.slash("bruno", scene.welcome, "imagine", {"prompt": f"foto {n}"}, wait="ack") for n in range(2)]
+    records = await asyncio.gather(*wishes)  # the second waits for the first one's studio
+    assert [record["callback_type"] for record in records] == [5, 5]
+    assert await scene.studios_of("bruno") == []
+    await scene.card_of("bruno", "foto")
+    assert [record["refused"] for record in await scene.play.interactions("bruno")] == [[], []]
+
+
 async def test_models_and_sizes_are_suggested(scene: Scene):
     models = await scene.play.autocomplete("ada", scene.welcome, "imagine", {"prompt": "x", "model": "ho"}, "model")
     assert [choice["value"] for choice in models] == ["house"]
