@@ -156,7 +156,10 @@ def _wish_of(message: Json) -> str:
 
 
 async def settle(lab: Lab, *, seconds: float = 90) -> None:
-    """Wait until nobody waits, every card is closed and no message comes any more."""
+    """Wait until nobody waits, every card is closed, nothing is left to be posted and no message comes any more.
+
+    What a killed host was just posting is posted again only once its lease has lapsed: nothing is to be seen of it until then.
+    """
 
     async def is_quiet() -> bool:
         before = await lab.everything()
@@ -164,7 +167,8 @@ async def settle(lab: Lab, *, seconds: float = 90) -> None:
         async with lab.web.get(f"{lab.studio}/health") as answer:
             health = await answer.json()
         after = await lab.everything()
-        return health["queue_length"] == 0 and len(after) == len(before) and not any(button(m, "cancel") for m in after)
+        is_owed = any(told.state not in ("sent", "dead") for job in await lab.books() for told in job.told)
+        return health["queue_length"] == 0 and len(after) == len(before) and not is_owed and not any(button(m, "cancel") for m in after)
 
     await eventually(is_quiet, seconds=seconds, what="quiet")
 
