@@ -8,8 +8,8 @@ PYTHON ?= python3
 demo: $(VENV)/.demo
 	@$(BIN)/darkroom demo $(if $(ONCE),--once)
 
-# Tests wait more than they compute: twice as many side by side as there are cores.
-SIDE_BY_SIDE ?= $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
+# Tests wait more than they compute: three side by side on two cores. With four, real deadlines of real processes come near.
+SIDE_BY_SIDE ?= $(shell echo $$((3 * $$(getconf _NPROCESSORS_ONLN) / 2)))
 
 # Everything: lint, types, architecture, unit, contract (SQLite and a real PostgreSQL), integration, real processes.
 # Files side by side, as many as there are cores: what needs a quiet machine says so by its own patience.
