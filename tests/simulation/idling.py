@@ -140,6 +140,9 @@ def i14_a_host_leases_what_it_sees_places_for(world: "World", records: Any) -> I
     places = {worker.name: worker.max_batch for worker in world.workers}
     held: dict[tuple[int, str], set[tuple[str, int]]] = defaultdict(set)
     for take in world.takes:
+        for (host, _), theirs in held.items():
+            if host != take.host:
+                theirs.difference_update(take.jobs)  # taken over: whoever held it before has nothing to do with it any more
         mine = held[take.host, take.worker]
         starts = [begun[key] for key in take.jobs if key in begun]
         if take.claimed and starts:
