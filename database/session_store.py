@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from sqlalchemy import ColumnElement, RowMapping, Select, bindparam, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, RowMapping, Select, and_, bindparam, delete, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from database.engine import Database
@@ -15,14 +15,12 @@ from database.upsert import upsert
 from jobs.errors import InvalidRequest
 from jobs.job import UserId
 
+_MINE = and_(session.c.user_id == bindparam("user"), session.c.guild_id == bindparam("guild"))
 # Asked with every request, so built once: that costs more than running them.
-_CHANNEL = select(session.c.channel_id).where(session.c.user_id == bindparam("user"), session.c.guild_id == bindparam("guild"))
+_CHANNEL = select(session.c.channel_id).where(_MINE)
+_KIND = select(session.c.kind).where(_MINE)
 _OWNER = select(session.c.user_id).where(session.c.channel_id == bindparam("channel"))
-_USED = (
-    update(session)
-    .where(session.c.user_id == bindparam("user"), session.c.guild_id == bindparam("guild"))
-    .values(used_at=now(), archived_at=None)
-)
+_USED = update(session).where(_MINE).values(used_at=now(), archived_at=None)
 
 
 class SqlSessionStore:
@@ -55,8 +53,7 @@ class SqlSessionStore:
 
     async def kind(self, user_id: UserId, guild_id: str) -> str | None:
         """Channel or thread; None when nothing is known."""
-        query = select(session.c.kind).where(session.c.user_id == bindparam("user"), session.c.guild_id == bindparam("guild"))
-        return await self._one(query, user=user_id, guild=guild_id)
+        return await self._one(_KIND, user=user_id, guild=guild_id)
 
     async def set_kind(self, user_id: UserId, guild_id: str, kind: str) -> None:
         """Remember which it is."""
